@@ -1,0 +1,51 @@
+//! A mount: the kernel's FUSE requests to uem's [`Op`](op::Op)s, and the replies back.
+//!
+//! Two halves that know nothing of each other:
+//!
+//! - [`Conn`] is the protocol, pure: the bytes of one request in, [`Step`]s out. It waits for nothing, so that one thread
+//!   serves all requests, however many of them are blocked.
+//! - [`Mount`] is the descriptor: it mounts and unmounts, reads one request, writes one answer.
+//!
+//! The loop around them is the host's:
+//!
+//! ```no_run
+//! # fn tree(tag: op::Tag, uid: op::Uid, op: op::Op) -> Vec<(op::Tag, op::Reply)> { Vec::new() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use fuse::{Config, Conn, Incoming, Mount, Step, limits};
+//! let mut mount = Mount::new("/n/uem".as_ref())?;
+//! let mut conn = Conn::new(Config::default());
+//! let (mut buffer, mut steps) = (vec![0; limits::BUFFER], std::collections::VecDeque::new());
+//! loop {
+//!     // Wait in epoll for `mount.fd()` to be readable, or for a reply to what was parked; then:
+//!     match mount.read(&mut buffer)? {
+//!         Incoming::Message(length) => conn.receive(&buffer[..length], &mut steps),
+//!         Incoming::Empty => {}
+//!         Incoming::Unmounted => conn.hang_up(&mut steps),
+//!     }
+//!     while let Some(step) = steps.pop_front() {
+//!         match step {
+//!             Step::Ask { tag, uid, op } => {
+//!                 for (tag, reply) in tree(tag, uid, op) {
+//!                     conn.answer(tag, reply, &mut steps);
+//!                 }
+//!             }
+//!             Step::Send(answer) => mount.send(&answer)?,
+//!             Step::Unmounted => return Ok(()),
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod abi;
+mod answer;
+mod conn;
+pub mod limits;
+mod mount;
+mod nodes;
+mod request;
+
+pub use answer::Answer;
+pub use conn::{Config, Conn, Step};
+pub use mount::{Incoming, Mount, recover};
