@@ -1,1 +1,225 @@
+//! The machine: [`Kernel::handle`] takes one event and says what is to be done. It never waits and never looks:
+//! no clock, no descriptor, no thread, no lock. Time, requests and completions come in as [`Event`]s; answers,
+//! starts, signals and lines for the journal go out as [`Effect`]s. Same events, same effects, always.
+//!
+//! Read on in this order: [`event`](Event) (what comes in and goes out), `place` (where a fid can stand), `files`
+//! and `verbs` (the two tables that make the interface), `session` and `life` (what becomes of a program),
+//! `park` (what cannot be answered yet), `show` (what the information files say).
+#![no_std]
+#![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod acts;
+mod edit;
+mod event;
+mod files;
+mod journal;
+mod life;
+pub mod limits;
+pub mod manual;
+mod notices;
+mod park;
+mod place;
+mod record;
+mod rights;
+mod session;
+mod show;
+mod verbs;
+mod words;
+
+pub use event::{Attr, ClientId, Effect, Event, Gauges, Node};
+pub use words::{join, quote, split};
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+use files::Open;
+use notices::{Failure, Happening, Ring, What};
+use op::{Clock, Error, Fid, Mono, SessionId, Tag, Uid, User};
+use park::{On, Parked};
+use place::Place;
+use session::Session;
+
+/// One node's whole state.
+#[derive(Debug)]
+pub struct Kernel {
+    node: Node,
+    clock: Clock,
+    users: BTreeMap<Uid, Arc<User>>,
+    sessions: BTreeMap<SessionId, Session>,
+    next_id: u64,
+    /// Ended sessions in the order of their ends.
+    ended: BTreeMap<u64, SessionId>,
+    next_end: u64,
+    /// How many run or start.
+    running: usize,
+    clients: BTreeMap<ClientId, Client>,
+    parked: Parked,
+    timers: BTreeSet<(Mono, SessionId, life::Timer)>,
+    wake_at: Option<Mono>,
+    gauges: Option<(Mono, Gauges)>,
+    happenings: Ring<Happening>,
+    failures: Ring<Failure>,
+    /// Sessions whose line in the journal is out of date.
+    dirty: Vec<SessionId>,
+    journal_len: u64,
+    journal_base: u64,
+    disk_full: bool,
+    recalled: bool,
+    out: Vec<Effect>,
+    /// Kept back until the journal has what they promise.
+    answers: Vec<Effect>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    links: bool,
+    fids: BTreeMap<Fid, FidState>,
+    pending: usize,
+}
+
+#[derive(Debug)]
+struct FidState {
+    place: Place,
+    open: Option<Open>,
+}
+
+/// Who asks, and under which name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Who {
+    client: ClientId,
+    tag: Tag,
+    uid: Uid,
+}
+
+impl Kernel {
+    /// A node that has just been made; feed it its journal, then [`Event::Recalled`], before anything else.
+    pub fn new(node: Node) -> Kernel {
+        Kernel {
+            users: BTreeMap::from([(node.owner.uid, node.owner.clone())]),
+            node,
+            clock: Clock::default(),
+            sessions: BTreeMap::new(),
+            next_id: 0,
+            ended: BTreeMap::new(),
+            next_end: 0,
+            running: 0,
+            clients: BTreeMap::new(),
+            parked: Parked::default(),
+            timers: BTreeSet::new(),
+            wake_at: None,
+            gauges: None,
+            happenings: notices::happenings(),
+            failures: notices::failures(),
+            dirty: Vec::new(),
+            journal_len: 0,
+            journal_base: 0,
+            disk_full: false,
+            recalled: false,
+            out: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Takes one event; appends what is to be done, in order, to `effects`.
+    pub fn handle(&mut self, clock: Clock, event: Event, effects: &mut Vec<Effect>) {
+        self.clock = clock;
+        match event {
+            Event::Connect { client, links } => self.connect(client, links),
+            Event::Request { client, tag, uid, op } => self.request(Who { client, tag, uid }, op),
+            Event::Hangup(client) => self.hangup(client),
+            Event::User(user) => self.know(user),
+            Event::NoUser(name) => self.no_user(name),
+            Event::Told(tell) => self.told(tell),
+            Event::Measured(gauges) => {
+                self.gauges = Some((clock.mono, gauges));
+                self.parked.notify(On::Measured);
+            }
+            Event::Gauged(session, usage) => self.gauged(session, usage),
+            Event::Recall(line) => self.recall(&line),
+            Event::Recalled => self.recall_done(),
+            Event::Tick => {}
+            Event::DiskFull(full) => self.disk_full = full,
+        }
+        self.ring_timers();
+        self.serve_woken();
+        self.write_journal();
+        self.set_wake();
+        effects.append(&mut self.out);
+        effects.append(&mut self.answers);
+    }
+
+    /// Requests that wait for something; for a host that wants to say so, and for tests.
+    pub fn waiting(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Fids that clients hold; for tests of leaks.
+    pub fn fids(&self) -> usize {
+        self.clients.values().map(|c| c.fids.len()).sum()
+    }
+
+    /// Sessions that the node remembers, and how many of them run.
+    pub fn sessions(&self) -> (usize, usize) {
+        (self.sessions.len(), self.running)
+    }
+
+    /// Checks what must hold between events; for the simulation, since it looks at everything.
+    pub fn check(&self) {
+        let runs = self.sessions.values().filter(|s| s.runs()).count();
+        assert_eq!(self.running, runs, "the count of running sessions is right");
+        for (order, id) in &self.ended {
+            let s = self.sessions.get(id).expect("an ended session in the order of ends is remembered");
+            assert!(matches!(s.state, session::State::Ended { order: o, .. } if o == *order));
+        }
+        let mut holders: BTreeMap<SessionId, u32> = BTreeMap::new();
+        for state in self.clients.values().flat_map(|c| c.fids.values()).filter(|f| f.open.is_some()) {
+            if let Some(id) = state.place.session() {
+                *holders.entry(id).or_default() += 1;
+            }
+        }
+        for s in self.sessions.values() {
+            assert_eq!(s.holders, holders.get(&s.id).copied().unwrap_or(0), "holders of {:?}", s.id);
+            assert!(!s.dirty, "a change of {:?} is in the journal", s.id);
+            assert!(s.live.is_some() || !s.runs(), "what runs is live");
+        }
+        assert_eq!(self.parked.len(), self.clients.values().map(|c| c.pending).sum::<usize>());
+        assert!(self.parked.nothing_woken());
+    }
+
+    fn session(&self, id: SessionId) -> op::Result<&Session> {
+        self.sessions.get(&id).ok_or_else(|| gone(id))
+    }
+
+    fn user(&self, uid: Uid) -> Arc<User> {
+        self.users.get(&uid).cloned().unwrap_or_else(|| rights::nameless(uid))
+    }
+
+    fn happened(&mut self, session: Option<SessionId>, owner: Uid, what: What) {
+        self.happenings.push(Happening { at: self.clock.wall, session, owner, what });
+        self.parked.notify(On::Events);
+    }
+
+    /// Remembers a failure for `error`, and tells it as an event.
+    fn failed(
+        &mut self,
+        session: Option<SessionId>,
+        owner: Uid,
+        verb: &str,
+        stage: &'static str,
+        error: &Error,
+    ) {
+        let failure =
+            Failure { at: self.clock.wall, session, owner, verb: verb.into(), stage, error: error.clone() };
+        self.failures.push(failure);
+        let cause = alloc::format!("{error}");
+        self.happened(session, owner, What::Failed { verb: verb.into(), cause });
+    }
+}
+
+fn gone(id: SessionId) -> Error {
+    Error::new(op::Errno::STALE, alloc::format!("session {} is gone: it was freed", id.0))
+}

@@ -1,0 +1,333 @@
+//! What each verb does to one session. A function a row of `verbs`.
+
+use crate::{
+    Effect, Kernel, gone, limits,
+    session::{Setup, State},
+    verbs::{Step, signal_names, signal_number},
+    words::lossy,
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::time::Duration;
+use op::{Act, Errno, Error, Limits, Result, SessionId, Uid, WinSize, parse_cpu, parse_size, parse_span};
+
+type Words<'a> = &'a [Vec<u8>];
+
+fn usage(verb: &str) -> Error {
+    let usage = crate::verbs::VERBS.iter().find(|v| v.name == verb).map_or("", |v| v.usage);
+    Error::new(Errno::INVAL, format!("usage: {verb} {usage}").trim_end().to_string())
+}
+
+fn none(verb: &str, words: Words<'_>) -> Result<()> {
+    if words.is_empty() { Ok(()) } else { Err(usage(verb)) }
+}
+
+fn number<T: core::str::FromStr>(verb: &str, word: &[u8]) -> Result<T> {
+    lossy(word).parse().map_err(|_| usage(verb))
+}
+
+impl Kernel {
+    /// Changes what is said before `exec`.
+    fn set_up(&mut self, id: SessionId, verb: &str, change: impl FnOnce(&mut Setup)) -> Result<Step> {
+        let session = self.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+        match (&session.state, &mut session.live) {
+            (State::Fresh, Some(live)) => change(&mut live.setup),
+            _ => {
+                let cause = format!("{verb} comes before exec, and session {} was started", id.0);
+                return Err(Error::new(Errno::BUSY, cause));
+            }
+        }
+        self.touch(id);
+        Ok(Step::Done)
+    }
+
+    fn running(&self, id: SessionId, verb: &str) -> Result<()> {
+        match self.session(id)?.state {
+            State::Running { .. } | State::Starting => Ok(()),
+            State::Fresh => {
+                Err(Error::new(Errno::SRCH, format!("{verb}: nothing was started in session {}", id.0)))
+            }
+            State::Ended { .. } => {
+                Err(Error::new(Errno::SRCH, format!("{verb}: session {} has ended", id.0)))
+            }
+        }
+    }
+}
+
+pub(crate) fn exec(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    k.exec(id, words).map(|()| Step::Starting)
+}
+
+pub(crate) fn dir(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let [path] = words else { return Err(usage("dir")) };
+    if !path.starts_with(b"/") {
+        let cause = format!(
+            "dir {}: a path from the root is needed, since a node has no place of its own",
+            lossy(path)
+        );
+        return Err(Error::new(Errno::INVAL, cause));
+    }
+    k.set_up(id, "dir", |setup| setup.dir = Some(path.clone()))
+}
+
+pub(crate) fn user(k: &mut Kernel, id: SessionId, uid: Uid, words: Words<'_>) -> Result<Step> {
+    let [name] = words else { return Err(usage("user")) };
+    let name = lossy(name);
+    let known = k.users.values().find(|u| *u.name == *name || u.uid.0.to_string() == name).cloned();
+    let Some(user) = known else {
+        k.out.push(Effect::FindUser(name));
+        return Ok(Step::User);
+    };
+    let owner = k.session(id)?.owner;
+    if user.uid != owner && uid.0 != 0 {
+        return Err(Error::new(Errno::PERM, format!("user {name}: only root may run as somebody else")));
+    }
+    k.set_up(id, "user", |setup| setup.user = user)
+}
+
+pub(crate) fn nice(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let [n] = words else { return Err(usage("nice")) };
+    let n: i8 = number("nice", n)?;
+    if !(-20..=19).contains(&n) {
+        return Err(Error::new(Errno::INVAL, format!("nice {n}: from -20 to 19")));
+    }
+    k.set_up(id, "nice", |setup| setup.nice = n)
+}
+
+pub(crate) fn limit(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    if words.is_empty() {
+        return Err(usage("limit"));
+    }
+    let session = k.session(id)?;
+    let Some(live) = &session.live else {
+        return Err(Error::new(Errno::SRCH, format!("limit: session {} has ended", id.0)));
+    };
+    let mut limits = live.setup.limits;
+    for word in words {
+        set_limit(&mut limits, &lossy(word))?;
+    }
+    let (runs, since) = match session.state {
+        State::Running { at, .. } => (true, k.clock.wall.since(at)),
+        State::Fresh | State::Starting | State::Ended { .. } => (false, Duration::ZERO),
+    };
+    let wall = limits.wall.filter(|_| runs).map(|wall| k.clock.mono + wall.saturating_sub(since));
+    if let Some(live) = k.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) {
+        live.setup.limits = limits;
+    }
+    if runs {
+        k.set_timer(id, crate::life::Timer::Wall, wall);
+        k.out.push(Effect::Act(Act::Limit { session: id, limits }));
+    }
+    k.touch(id);
+    Ok(Step::Done)
+}
+
+fn set_limit(limits: &mut Limits, word: &str) -> Result<()> {
+    let (key, value) = word.split_once('=').ok_or_else(|| usage("limit"))?;
+    let none = matches!(value, "none" | "max" | "unlimited");
+    fn parsed<T>(none: bool, word: &str, read: Option<T>) -> Result<Option<T>> {
+        match (none, read) {
+            (true, _) => Ok(None),
+            (false, Some(value)) => Ok(Some(value)),
+            (false, None) => Err(Error::new(
+                Errno::INVAL,
+                format!("limit {word}: not a value with a unit, as 2G, 250m, 10s or none"),
+            )),
+        }
+    }
+    match key {
+        "cpu" => limits.cpu = parsed(none, word, parse_cpu(value).filter(|c| *c > 0))?,
+        "mem" => limits.mem = parsed(none, word, parse_size(value).filter(|m| *m > 0))?,
+        "pids" => limits.pids = parsed(none, word, value.parse().ok().filter(|p| *p > 0))?,
+        "wall" => limits.wall = parsed(none, word, parse_span(value))?,
+        "output" => limits.output = parsed(none, word, parse_size(value).filter(|o| *o > 0))?,
+        "fds" => limits.fds = parsed(none, word, value.parse().ok().filter(|f| *f > 2))?,
+        _ => {
+            let cause = format!("limit {word}: known are cpu mem pids wall output fds");
+            return Err(Error::new(Errno::INVAL, cause));
+        }
+    }
+    Ok(())
+}
+
+fn size(verb: &str, words: Words<'_>) -> Result<WinSize> {
+    let [rows, cols] = words else { return Err(usage(verb)) };
+    Ok(WinSize { rows: number(verb, rows)?, cols: number(verb, cols)? })
+}
+
+pub(crate) fn tty(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let size = if words.is_empty() { WinSize { rows: 24, cols: 80 } } else { size("tty", words)? };
+    k.set_up(id, "tty", |setup| setup.tty = Some(size))
+}
+
+pub(crate) fn winsize(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let size = size("winsize", words)?;
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    let runs = session.runs();
+    let Some(setup) = session.live.as_mut().map(|l| &mut l.setup).filter(|s| s.tty.is_some()) else {
+        let cause = format!("winsize: session {} has no terminal; `tty` before `exec` gives it one", id.0);
+        return Err(Error::new(Errno::INVAL, cause));
+    };
+    setup.tty = Some(size);
+    if runs {
+        k.out.push(Effect::Act(Act::Resize { session: id, size }));
+    }
+    Ok(Step::Done)
+}
+
+pub(crate) fn kill(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    k.running(id, "kill")?;
+    match words {
+        [] => {
+            if let Some(session) = k.sessions.get_mut(&id) {
+                session.why = "it was ended by `kill`";
+            }
+            k.end_politely(id);
+        }
+        [word] => {
+            let word = lossy(word);
+            let signal = signal_number(&word).ok_or_else(|| {
+                Error::new(
+                    Errno::INVAL,
+                    format!("kill {word}: no such signal; known are 1 to 64 and {}", signal_names()),
+                )
+            })?;
+            k.signal(id, signal, false);
+        }
+        _ => return Err(usage("kill")),
+    }
+    Ok(Step::Done)
+}
+
+pub(crate) fn stop(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("stop", words)?;
+    k.running(id, "stop")?;
+    k.out.push(Effect::Act(Act::Freeze(id)));
+    k.set_stopped(id, true);
+    Ok(Step::Done)
+}
+
+pub(crate) fn start(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("start", words)?;
+    k.running(id, "start")?;
+    k.out.push(Effect::Act(Act::Thaw(id)));
+    k.set_stopped(id, false);
+    Ok(Step::Done)
+}
+
+pub(crate) fn close(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    if words != [b"stdin".to_vec()] {
+        return Err(usage("close"));
+    }
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    let runs = session.runs();
+    // Closing what is closed, or has ended, is no mistake.
+    if let Some(live) = &mut session.live
+        && !core::mem::replace(&mut live.stdin.closed, true)
+    {
+        if runs {
+            k.out.push(Effect::Act(Act::CloseStdin(id)));
+        }
+        k.touch(id);
+        k.parked.notify(crate::park::On::Fed(id));
+    }
+    Ok(Step::Done)
+}
+
+pub(crate) fn roll(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("roll", words)?;
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    if let Some(live) = &mut session.live {
+        live.roll = true;
+        k.touch(id);
+    }
+    Ok(Step::Done)
+}
+
+pub(crate) fn free(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("free", words)?;
+    k.free(id);
+    Ok(Step::Done)
+}
+
+impl Kernel {
+    fn set_life(&mut self, id: SessionId, change: impl FnOnce(&mut crate::session::Life)) -> Result<Step> {
+        let session = self.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+        change(&mut session.life);
+        self.touch(id);
+        self.settle_life(id);
+        Ok(Step::Done)
+    }
+}
+
+pub(crate) fn killonclose(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("killonclose", words)?;
+    k.set_life(id, |life| (life.kill_on_close, life.keep) = (true, false))
+}
+
+pub(crate) fn keep(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    none("keep", words)?;
+    k.set_life(id, |life| (life.keep, life.kill_on_close) = (true, false))
+}
+
+pub(crate) fn lease(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let [span] = words else { return Err(usage("lease")) };
+    let span = parse_span(&lossy(span)).ok_or_else(|| usage("lease"))?;
+    k.set_life(id, |life| (life.lease, life.keep) = (span, false))
+}
+
+pub(crate) fn tag(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let mut tags: Vec<(String, String)> = Vec::new();
+    for word in words {
+        let word = lossy(word);
+        let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+        let plain = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+        if key.is_empty() || key.len() > limits::NAME || !key.chars().all(plain) {
+            return Err(Error::new(
+                Errno::INVAL,
+                format!("tag {word:?}: a key is letters, digits and _ - ."),
+            ));
+        }
+        tags.push((key.into(), value.into()));
+    }
+    if tags.is_empty() {
+        return Err(usage("tag"));
+    }
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    for (key, value) in tags {
+        session.tags.retain(|(old, _)| *old != key);
+        if session.tags.len() >= limits::TAGS {
+            return Err(Error::new(Errno::AGAIN, format!("a session has at most {} tags", limits::TAGS)));
+        }
+        session.tags.push((key, value));
+    }
+    k.touch(id);
+    Ok(Step::Done)
+}
+
+pub(crate) fn untag(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    if words.is_empty() {
+        return Err(usage("untag"));
+    }
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    session.tags.retain(|(key, _)| !words.iter().any(|w| w == key.as_bytes()));
+    k.touch(id);
+    Ok(Step::Done)
+}
+
+pub(crate) fn down(k: &mut Kernel, uid: Uid, words: Words<'_>) -> Result<()> {
+    let keep = match words {
+        [] => false,
+        [word] if word == b"keep" => true,
+        _ => return Err(usage("down")),
+    };
+    if !k.stands_for(uid, k.node.owner.uid) {
+        let cause = format!("only {} and root can stop this node", k.node.owner.name);
+        return Err(Error::new(Errno::PERM, cause));
+    }
+    k.out.push(Effect::Down { keep });
+    Ok(())
+}

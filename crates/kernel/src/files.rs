@@ -1,0 +1,723 @@
+//! The table of files, and what open, read, write and clunk mean for each kind. A file is a row and a function.
+
+use crate::{
+    ClientId, Effect, FidState, Kernel, Who, edit, limits,
+    park::{Ask, On, Outcome},
+    place::{Place, Subject, unknown_fid},
+    record::Format,
+    rights::{READ, WRITE},
+    session::State,
+    show,
+    verbs::CtlRun,
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use op::{Access, Errno, Error, Fid, Op, Reply, Result, SessionId, Shape, Stream, Uid};
+
+/// One file of the tree.
+pub struct File {
+    /// Its name in the directory.
+    pub name: &'static str,
+    /// Its permission bits at most.
+    pub mode: u16,
+    /// In which directories it stands.
+    pub(crate) on: u8,
+    /// A session's mode applies too: only the owner, unless opened with chmod.
+    pub private: bool,
+    /// Has twins `.json`, `.xml`, `.sexp`.
+    pub twins: bool,
+    pub(crate) kind: Kind,
+    /// For the manual.
+    pub doc: &'static str,
+}
+
+const CLOUD: u8 = 1;
+const NODE: u8 = 2;
+const SESSION: u8 = 4;
+const ALL: u8 = CLOUD | NODE | SESSION;
+
+/// How a file behaves. Few and closed; what differs within a kind is a function in the row.
+pub(crate) enum Kind {
+    /// Made when it is read from the start; needs fresh measurements first where `measured`.
+    Text { make: fn(&Kernel, Subject, Format) -> Vec<u8>, measured: u8 },
+    /// Text that is kept, and understood when it is used.
+    Edit(edit::Edit),
+    /// Commands in, the name of the subject out.
+    Ctl,
+    /// Opening allocates; the open file is the new session's `ctl`.
+    Clone,
+    /// What a program writes, from the start; `None`: both, as they come.
+    Source(Option<Stream>),
+    /// What a program reads; with the outputs to read where `both`.
+    Sink { both: bool },
+    /// A line a leaf that has ended.
+    Wait,
+    /// A line an event, for ever.
+    Events,
+    /// The last failures.
+    Failures,
+}
+
+/// Every file, in the order of a listing. From a row come the listing, the rights, the manual and the test that
+/// the manual has it.
+pub static FILES: &[File] = &[
+    File {
+        name: "ctl",
+        mode: 0o666,
+        on: ALL,
+        private: true,
+        twins: false,
+        kind: Kind::Ctl,
+        doc: "commands, one a line, run before the write returns; see the verbs. Reading gives the session's id, or the node's name.",
+    },
+    File {
+        name: "status",
+        mode: 0o444,
+        on: ALL,
+        private: false,
+        twins: true,
+        kind: Kind::Text { make: show::status, measured: CLOUD | NODE },
+        doc: "one line: path, state, time, user, command; of a node: up, users, load. A line each for a group or the cloud.",
+    },
+    File {
+        name: "info",
+        mode: 0o444,
+        on: ALL,
+        private: false,
+        twins: true,
+        kind: Kind::Text { make: show::info, measured: ALL },
+        doc: "key=value lines, sorted: what it is, where it is, what it may use and has used, and why it is in its state.",
+    },
+    File {
+        name: "wait",
+        mode: 0o444,
+        on: ALL,
+        private: false,
+        twins: true,
+        kind: Kind::Wait,
+        doc: "blocks; a line for each leaf that has ended: path, pid, exit=N or signal=N or lost=node, times in seconds, maxrss. Ends when all have, and answers the same for ever after.",
+    },
+    File {
+        name: "events",
+        mode: 0o444,
+        on: ALL,
+        private: true,
+        twins: false,
+        kind: Kind::Events,
+        doc: "one JSON object a line, blocking: what happened here, from as far back as the node remembers.",
+    },
+    File {
+        name: "error",
+        mode: 0o444,
+        on: ALL,
+        private: true,
+        twins: false,
+        kind: Kind::Failures,
+        doc: "the last failures here, a line each: time, path, verb, node, stage, errno, cause.",
+    },
+    File {
+        name: "clone",
+        mode: 0o666,
+        on: ALL,
+        private: true,
+        twins: false,
+        kind: Kind::Clone,
+        doc: "opening it allocates a session (in a session: a member of it), and the open file is the new session's ctl: the first read gives its id.",
+    },
+    File {
+        name: "args",
+        mode: 0o666,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Edit(edit::ARGS),
+        doc: "the program and its words, one a line, quoted where needed; set before an `exec` without words.",
+    },
+    File {
+        name: "env",
+        mode: 0o666,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Edit(edit::ENV),
+        doc: "NAME=value lines, added to the node's environment.",
+    },
+    File {
+        name: "topology",
+        mode: 0o444,
+        on: SESSION,
+        private: false,
+        twins: true,
+        kind: Kind::Text { make: show::topology, measured: 0 },
+        doc: "where each member is: rank, node/id.",
+    },
+    File {
+        name: "stdin",
+        mode: 0o222,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Sink { both: false },
+        doc: "bytes for the program. A write returns when the program's pipe has taken all of it; `close stdin` ends it.",
+    },
+    File {
+        name: "stdout",
+        mode: 0o444,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Source(Some(Stream::Out)),
+        doc: "what the program wrote, from the start, to every reader; blocks at the end until the program closes it or exits.",
+    },
+    File {
+        name: "stderr",
+        mode: 0o444,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Source(Some(Stream::Err)),
+        doc: "the same for descriptor 2; empty where stdio is a terminal.",
+    },
+    File {
+        name: "stdio",
+        mode: 0o666,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Sink { both: true },
+        doc: "stdin, and stdout and stderr as they come: a console.",
+    },
+];
+
+/// A row's number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct RowId(pub(crate) u8);
+
+impl RowId {
+    pub(crate) fn row(self) -> &'static File {
+        &FILES[usize::from(self.0)]
+    }
+}
+
+impl File {
+    /// In which directories it stands, in words.
+    pub fn places(&self) -> Vec<&'static str> {
+        [(CLOUD, "cloud"), (NODE, "node"), (SESSION, "session")]
+            .into_iter()
+            .filter(|(bit, _)| self.on & bit != 0)
+            .map(|(_, word)| word)
+            .collect()
+    }
+}
+
+fn bit(subject: Subject) -> u8 {
+    match subject {
+        Subject::Cloud => CLOUD,
+        Subject::Node => NODE,
+        Subject::Session(_) => SESSION,
+    }
+}
+
+/// Names of files in a subject's directory.
+pub(crate) fn names(subject: Subject) -> impl Iterator<Item = (String, RowId, Format)> {
+    let rows = FILES.iter().enumerate().filter(move |(_, f)| f.on & bit(subject) != 0);
+    rows.flat_map(|(i, file)| {
+        let formats = if file.twins { &Format::ALL[..] } else { &Format::ALL[..1] };
+        formats.iter().map(move |f| (format!("{}{}", file.name, f.suffix()), RowId(i as u8), *f))
+    })
+}
+
+/// The file of that name in a subject's directory.
+pub(crate) fn find(subject: Subject, name: &str) -> Option<(RowId, Format)> {
+    let (stem, suffix) = match name.find('.') {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    };
+    let format = Format::ALL.into_iter().find(|f| f.suffix() == suffix)?;
+    let row = FILES.iter().position(|f| f.name == stem && f.on & bit(subject) != 0)?;
+    (format == Format::Text || FILES[row].twins).then_some((RowId(row as u8), format))
+}
+
+/// What an open fid remembers.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) access: Access,
+    pub(crate) uid: Uid,
+    pub(crate) state: OpenState,
+}
+
+#[derive(Debug)]
+pub(crate) enum OpenState {
+    Plain,
+    /// What is read, as it was when it was read from the start.
+    Snapshot(Vec<u8>),
+    /// A line that is not whole yet.
+    Partial(Vec<u8>),
+    /// How far a console has come in both outputs.
+    Console([u64; 2]),
+    /// Lines so far, and the number in the order of ends, or of events, to go on from.
+    Follow {
+        text: Vec<u8>,
+        next: u64,
+    },
+}
+
+impl Kernel {
+    /// Serves one operation.
+    pub(crate) fn operate(&mut self, who: Who, op: Op) -> Outcome {
+        match op {
+            Op::Read { fid, offset, count, wait } => self.read(who, fid, offset, count, wait),
+            Op::Write { fid, offset, data } => self.write(who, fid, offset, data),
+            Op::Attach { fid, tree } => self.attach(who, fid, &tree).into(),
+            Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names).into(),
+            Op::Open { fid, access } => self.open(who, fid, access).into(),
+            Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),
+            Op::List { fid, cookie, count } => match self.opened(who, fid) {
+                Ok((place, _)) => self.list(who, place, cookie, count).into(),
+                Err(error) => Err(error).into(),
+            },
+            Op::Stat { fid } => self.place(who, fid).and_then(|place| self.stat(place)).into(),
+            Op::SetStat { fid, set } => {
+                self.place(who, fid).and_then(|place| self.set_stat(who.uid, place, &set)).into()
+            }
+            Op::ReadLink { fid } => self.place(who, fid).and_then(|place| self.read_link(place)).into(),
+            Op::Remove { fid } => {
+                let result = self.place(who, fid).and_then(|place| self.remove(who, place));
+                self.clunk(who.client, fid);
+                result.into()
+            }
+            Op::Clunk { fid } => match self.clunk(who.client, fid) {
+                true => Ok(Reply::Done).into(),
+                false => Err(unknown_fid(fid)).into(),
+            },
+            Op::Flush { .. } => Ok(Reply::Done).into(),
+        }
+    }
+
+    fn attach(&mut self, who: Who, fid: Fid, tree: &str) -> Result<Reply> {
+        if !matches!(tree, "" | "/") {
+            return Err(Error::new(
+                Errno::NOENT,
+                format!("no tree {tree}: there is one, and its name is empty"),
+            ));
+        }
+        let client = self.clients.get_mut(&who.client).ok_or(Errno::STALE)?;
+        if client.fids.contains_key(&fid) {
+            return Err(Error::new(Errno::BADF, format!("fid {} is in use", fid.0)));
+        }
+        let place = Place::Dir(Subject::Cloud);
+        client.fids.insert(fid, FidState { place, open: None });
+        Ok(Reply::Attached(place.qid()))
+    }
+
+    fn place(&self, who: Who, fid: Fid) -> Result<Place> {
+        let client = self.clients.get(&who.client).ok_or(Errno::STALE)?;
+        client.fids.get(&fid).map(|f| f.place).ok_or_else(|| unknown_fid(fid))
+    }
+
+    fn opened(&self, who: Who, fid: Fid) -> Result<(Place, &Open)> {
+        let client = self.clients.get(&who.client).ok_or(Errno::STALE)?;
+        let state = client.fids.get(&fid).ok_or_else(|| unknown_fid(fid))?;
+        match &state.open {
+            Some(open) => Ok((state.place, open)),
+            None => Err(Error::new(Errno::BADF, format!("fid {} is not open", fid.0))),
+        }
+    }
+
+    fn open_mut(&mut self, who: Who, fid: Fid) -> Option<&mut Open> {
+        self.clients.get_mut(&who.client)?.fids.get_mut(&fid)?.open.as_mut()
+    }
+
+    fn open(&mut self, who: Who, fid: Fid, access: Access) -> Result<Reply> {
+        let place = self.place(who, fid)?;
+        if self.opened(who, fid).is_ok() {
+            return Err(Error::new(Errno::BUSY, format!("fid {} is open already", fid.0)));
+        }
+        self.alive(place)?;
+        let (place, shape, state) = match place {
+            Place::Net | Place::Dir(_) | Place::Views(_) => {
+                if access.write {
+                    return Err(Errno::ISDIR.into());
+                }
+                (place, Shape::Text, OpenState::Plain)
+            }
+            Place::Link(_) => return Err(Errno::LOOP.into()),
+            Place::File(subject, row, _) => {
+                let want = if access.read { READ } else { 0 } | if access.write { WRITE } else { 0 };
+                self.demand(who.uid, want, self.owned(place), row.row().name)?;
+                self.open_file(who, place, subject, row, access)?
+            }
+        };
+        let open = Open { access, uid: who.uid, state };
+        let client = self.clients.get_mut(&who.client).expect("looked up above");
+        client.fids.insert(fid, FidState { place, open: Some(open) });
+        if let Some(id) = place.session() {
+            self.hold(id);
+        }
+        Ok(Reply::Opened(place.qid(), shape))
+    }
+
+    fn open_file(
+        &mut self,
+        who: Who,
+        place: Place,
+        subject: Subject,
+        row: RowId,
+        access: Access,
+    ) -> Result<(Place, Shape, OpenState)> {
+        let follow = || OpenState::Follow { text: Vec::new(), next: 0 };
+        Ok(match &row.row().kind {
+            Kind::Text { .. } | Kind::Failures => (place, Shape::Text, OpenState::Plain),
+            Kind::Edit(_) => {
+                if access.truncate {
+                    self.truncate(who.uid, subject, row, 0)?;
+                }
+                (place, Shape::Text, OpenState::Plain)
+            }
+            Kind::Ctl => (place, Shape::Text, OpenState::Partial(Vec::new())),
+            Kind::Clone => {
+                let id = self.clone_in(who.uid, subject)?;
+                let ctl = FILES.iter().position(|f| matches!(f.kind, Kind::Ctl)).expect("there is a ctl");
+                let place = Place::File(Subject::Session(id), RowId(ctl as u8), Format::Text);
+                (place, Shape::Text, OpenState::Partial(Vec::new()))
+            }
+            Kind::Source(_) => {
+                self.no_group(subject, row)?;
+                (place, Shape::Spool, OpenState::Plain)
+            }
+            Kind::Sink { both } => {
+                self.no_group(subject, row)?;
+                let state = if *both { OpenState::Console([0; 2]) } else { OpenState::Plain };
+                (place, Shape::Stream, state)
+            }
+            Kind::Wait => (place, Shape::Spool, follow()),
+            Kind::Events => (place, Shape::Stream, follow()),
+        })
+    }
+
+    /// A group runs nothing itself, so nothing would ever come out of it.
+    fn no_group(&self, subject: Subject, row: RowId) -> Result<()> {
+        match subject {
+            Subject::Session(id) if self.session(id)?.is_group() => {
+                let name = row.row().name;
+                let cause =
+                    format!("session {} is a group: use its members' {name}, as in {}/0/{name}", id.0, id.0);
+                Err(Error::new(Errno::OPNOTSUPP, cause))
+            }
+            Subject::Cloud | Subject::Node | Subject::Session(_) => Ok(()),
+        }
+    }
+
+    fn read(&mut self, who: Who, fid: Fid, offset: u64, count: u32, wait: bool) -> Outcome {
+        let (place, open) = match self.opened(who, fid) {
+            Ok(found) => found,
+            Err(error) => return Err(error).into(),
+        };
+        if !open.access.read {
+            return Err(Error::new(Errno::BADF, "this fid is not open for reading")).into();
+        }
+        if let Err(error) = self.alive(place) {
+            return Err(error).into();
+        }
+        let count = count.min(limits::READ);
+        let Place::File(subject, row, format) = place else {
+            return Err(Errno::ISDIR.into()).into();
+        };
+        let outcome = match (&row.row().kind, subject) {
+            (Kind::Text { make, measured }, _) => {
+                if let Some(on) = self.measure(subject, *measured & bit(subject) != 0) {
+                    return Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }));
+                }
+                self.read_snapshot(who, fid, offset, count, |k| make(k, subject, format))
+            }
+            (Kind::Failures, _) => {
+                self.read_snapshot(who, fid, offset, count, |k| show::failures(k, subject, who.uid))
+            }
+            (Kind::Edit(edit), Subject::Session(id)) => {
+                self.read_snapshot(who, fid, offset, count, |k| (edit.read)(&k.sessions[&id]))
+            }
+            (Kind::Ctl | Kind::Clone, _) => Ok(Some(cut(self.name_of(subject).as_bytes(), offset, count))),
+            (Kind::Source(Some(stream)), Subject::Session(id)) => {
+                return self.read_output(who, fid, id, *stream, offset, count, wait);
+            }
+            (Kind::Sink { .. } | Kind::Source(None), Subject::Session(id)) => {
+                return self.read_console(who, fid, id, count, wait);
+            }
+            (Kind::Wait, _) => self.read_ends(who, fid, subject, format, offset, count),
+            (Kind::Events, _) => self.read_events(who, fid, subject, count),
+            (Kind::Edit(_) | Kind::Source(_) | Kind::Sink { .. }, Subject::Cloud | Subject::Node) => {
+                Err(Errno::IO.into())
+            }
+        };
+        match outcome {
+            Ok(Some(data)) => Outcome::Reply(Reply::Data(data)),
+            Ok(None) if !wait => Outcome::Reply(Reply::errno(Errno::AGAIN)),
+            Ok(None) => {
+                let on = match (&row.row().kind, subject) {
+                    (Kind::Events, _) => On::Events,
+                    (_, Subject::Session(id)) if !self.sessions[&id].is_group() => On::Life(id),
+                    _ => On::Ends,
+                };
+                Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }))
+            }
+            Err(error) => Err(error).into(),
+        }
+    }
+
+    fn read_snapshot(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        offset: u64,
+        count: u32,
+        make: impl FnOnce(&Kernel) -> Vec<u8>,
+    ) -> Result<Option<Vec<u8>>> {
+        let made = match self.opened(who, fid)?.1.state {
+            OpenState::Snapshot(_) if offset > 0 => None,
+            _ => Some(make(self)),
+        };
+        let open = self.open_mut(who, fid).ok_or_else(|| unknown_fid(fid))?;
+        if let Some(text) = made {
+            open.state = OpenState::Snapshot(text);
+        }
+        match &open.state {
+            OpenState::Snapshot(text) => Ok(Some(cut(text, offset, count))),
+            _ => Ok(Some(Vec::new())),
+        }
+    }
+
+    /// `Some` if the subject must be measured before it is shown, and what to wait for.
+    fn measure(&mut self, subject: Subject, needed: bool) -> Option<On> {
+        if !needed {
+            return None;
+        }
+        match subject {
+            Subject::Cloud | Subject::Node => {
+                let fresh =
+                    self.gauges.as_ref().is_some_and(|(at, _)| self.clock.mono.since(*at) < limits::FRESH);
+                if fresh {
+                    return None;
+                }
+                if !self.parked.awaited(&On::Measured) {
+                    self.out.push(Effect::Measure);
+                }
+                Some(On::Measured)
+            }
+            Subject::Session(id) => {
+                let session = self.sessions.get(&id)?;
+                let State::Running { pid, .. } = session.state else { return None };
+                let gauge = session.live.as_ref()?.gauge;
+                if gauge.is_some_and(|(at, _)| self.clock.mono.since(at) < limits::FRESH) {
+                    return None;
+                }
+                if !self.parked.awaited(&On::Gauged(id)) {
+                    self.out.push(Effect::Gauge(id, pid));
+                }
+                Some(On::Gauged(id))
+            }
+        }
+    }
+
+    fn read_output(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        id: SessionId,
+        stream: Stream,
+        offset: u64,
+        count: u32,
+        wait: bool,
+    ) -> Outcome {
+        let session = &self.sessions[&id];
+        let out = *session.out(stream);
+        if offset < out.trimmed {
+            let cause = format!("bytes before {} were let go, as `roll` asked; read from there", out.trimmed);
+            return Err(Error::new(Errno::SPIPE, cause)).into();
+        }
+        if offset < out.len {
+            let count = u64::from(count).min(out.len - offset) as u32;
+            self.rolled(who, fid, id, stream, offset);
+            if count == 0 {
+                return Outcome::Reply(Reply::Data(Vec::new()));
+            }
+            return Outcome::Spool { session: id, stream, offset, count };
+        }
+        if out.closed || matches!(session.state, State::Ended { .. }) {
+            return Outcome::Reply(Reply::Data(Vec::new()));
+        }
+        self.rolled(who, fid, id, stream, offset);
+        match wait {
+            true => Outcome::Park(On::Output(id, stream), Ask::Op(Op::Read { fid, offset, count, wait })),
+            false => Outcome::Reply(Reply::errno(Errno::AGAIN)),
+        }
+    }
+
+    /// Both outputs as they come. Waits on the one that is open; a terminal has only one.
+    fn read_console(&mut self, who: Who, fid: Fid, id: SessionId, count: u32, wait: bool) -> Outcome {
+        let session = &self.sessions[&id];
+        let outputs = session.output;
+        let ended = matches!(session.state, State::Ended { .. });
+        let Some(Open { state: OpenState::Console(seen), .. }) = self.open_mut(who, fid) else {
+            return Err(Errno::BADF.into()).into();
+        };
+        for stream in [Stream::Out, Stream::Err] {
+            let (out, seen) = (outputs[stream as usize], &mut seen[stream as usize]);
+            if *seen < out.len && count > 0 {
+                let offset = (*seen).max(out.trimmed);
+                let count = u64::from(count).min(out.len - offset) as u32;
+                *seen = offset + u64::from(count);
+                return Outcome::Spool { session: id, stream, offset, count };
+            }
+        }
+        if ended || outputs.iter().all(|o| o.closed) || count == 0 {
+            return Outcome::Reply(Reply::Data(Vec::new()));
+        }
+        match wait {
+            true => Outcome::Park(On::Console(id), Ask::Op(Op::Read { fid, offset: 0, count, wait })),
+            false => Outcome::Reply(Reply::errno(Errno::AGAIN)),
+        }
+    }
+
+    /// Lines of what has ended, from `offset` on; `None` if there is more to wait for.
+    fn read_ends(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        subject: Subject,
+        format: Format,
+        offset: u64,
+        count: u32,
+    ) -> Result<Option<Vec<u8>>> {
+        let next = match self.opened(who, fid)?.1.state {
+            OpenState::Follow { next, .. } => next,
+            _ => 0,
+        };
+        let mut more = Vec::new();
+        let after = self.ends_since(subject, next, format, &mut more);
+        let all = self.all_ended(subject);
+        let Some(Open { state: OpenState::Follow { text, next }, .. }) = self.open_mut(who, fid) else {
+            return Err(Errno::BADF.into());
+        };
+        *next = after;
+        text.append(&mut more);
+        match cut(text, offset, count) {
+            data if data.is_empty() && !all && count > 0 => Ok(None),
+            data => Ok(Some(data)),
+        }
+    }
+
+    fn read_events(&mut self, who: Who, fid: Fid, subject: Subject, count: u32) -> Result<Option<Vec<u8>>> {
+        let (kept, next) = match &self.opened(who, fid)?.1.state {
+            OpenState::Follow { text, next } => (text.is_empty(), *next),
+            _ => (true, 0),
+        };
+        let fresh = if kept { show::events(self, subject, who.uid, next) } else { Vec::new() };
+        let end = self.happenings.end();
+        let Some(Open { state: OpenState::Follow { text, next }, .. }) = self.open_mut(who, fid) else {
+            return Err(Errno::BADF.into());
+        };
+        if kept {
+            *text = fresh;
+            *next = end;
+        }
+        let data: Vec<u8> = text.drain(..text.len().min(count as usize)).collect();
+        Ok((!data.is_empty() || count == 0).then_some(data))
+    }
+
+    fn write(&mut self, who: Who, fid: Fid, offset: u64, data: Vec<u8>) -> Outcome {
+        let (place, open) = match self.opened(who, fid) {
+            Ok(found) => found,
+            Err(error) => return Err(error).into(),
+        };
+        if !open.access.write {
+            return Err(Error::new(Errno::BADF, "this fid is not open for writing")).into();
+        }
+        if let Err(error) = self.alive(place) {
+            return Err(error).into();
+        }
+        let Place::File(subject, row, _) = place else { return Err(Errno::ISDIR.into()).into() };
+        match (&row.row().kind, subject) {
+            (Kind::Ctl | Kind::Clone, _) => self.write_ctl(who, fid, subject, &data),
+            (Kind::Sink { .. }, Subject::Session(id)) => self.write_stdin(who, fid, id, offset, data),
+            (Kind::Edit(edit), Subject::Session(id)) => self.write_edit(id, edit, offset, &data).into(),
+            _ => Err(Error::new(Errno::BADF, format!("{} is only read", row.row().name))).into(),
+        }
+    }
+
+    /// Whole lines run now; a part of one waits for its rest, or for the clunk.
+    fn write_ctl(&mut self, who: Who, fid: Fid, subject: Subject, data: &[u8]) -> Outcome {
+        let Some(Open { state: OpenState::Partial(partial), .. }) = self.open_mut(who, fid) else {
+            return Err(Errno::BADF.into()).into();
+        };
+        partial.extend(data);
+        let whole = partial.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        if partial.len() - whole > limits::TEXT {
+            partial.clear();
+            let cause = format!("a control line has at most {} bytes", limits::TEXT);
+            return Err(Error::new(Errno::TOOBIG, cause)).into();
+        }
+        let lines: Vec<u8> = partial.drain(..whole).collect();
+        self.run_lines(who, CtlRun::new(subject, lines, data.len() as u32))
+    }
+
+    /// Forgets a fid; false if it was not known. A last line without its newline is run now; what fails of it
+    /// is in `error`.
+    pub(crate) fn clunk(&mut self, client: ClientId, fid: Fid) -> bool {
+        let Some(state) = self.clients.get_mut(&client).and_then(|c| c.fids.remove(&fid)) else {
+            return false;
+        };
+        let Some(open) = state.open else { return true };
+        if let (OpenState::Partial(mut line), Place::File(subject, ..)) = (open.state, state.place)
+            && !line.is_empty()
+            && self.alive(state.place).is_ok()
+        {
+            line.push(b'\n');
+            self.run_last_line(open.uid, subject, line);
+        }
+        if let Some(id) = state.place.session() {
+            self.release(client, fid, id);
+        }
+        true
+    }
+
+    fn remove(&mut self, who: Who, place: Place) -> Result<Reply> {
+        match place {
+            Place::Dir(Subject::Session(id)) => {
+                let owner = self.session(id)?.owner;
+                if !self.stands_for(who.uid, owner) {
+                    return Err(Error::new(Errno::PERM, "only a session's owner can free it"));
+                }
+                self.free(id);
+                Ok(Reply::Done)
+            }
+            _ => Err(Error::new(
+                Errno::PERM,
+                "only a session's directory can be removed, which frees the session",
+            )),
+        }
+    }
+
+    fn name_of(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Cloud | Subject::Node => format!("{}\n", self.node.name),
+            Subject::Session(id) => {
+                let mut name = id.0.to_string();
+                name.push('\n');
+                name
+            }
+        }
+    }
+}
+
+fn no_new_files() -> Error {
+    Error::new(Errno::PERM, "no files are made here; open `clone` to allocate a session")
+}
+
+/// The part of a text that a read asks for.
+fn cut(text: &[u8], offset: u64, count: u32) -> Vec<u8> {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+    text[from..].iter().take(count as usize).copied().collect()
+}

@@ -1,0 +1,371 @@
+//! What a node must know after it died: one line a session, the last one counts; `free ID` takes it away.
+//!
+//! A line is `ID key=value…`, values packed by [`words::pack`]. A last line without its newline was never
+//! answered for, and the host drops it. Lines that are not understood are dropped, each with a failure.
+
+use crate::{
+    session::{Live, Session, State},
+    words,
+};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use core::time::Duration;
+use op::{Exit, How, Limits, SessionId, Uid, Usage, User, Wall, WinSize};
+
+/// One line of the journal, understood.
+pub(crate) enum Line {
+    /// Numbers below this one were given out.
+    Next(u64),
+    Free(SessionId),
+    /// A session, and the user that it runs as by number.
+    Session(Box<Session>, Uid),
+}
+
+/// The line that makes `session` again.
+pub(crate) fn write(session: &Session) -> Vec<u8> {
+    let mut line = Vec::with_capacity(160);
+    let mut w = Writer(&mut line);
+    w.0.extend(format!("{}", session.id.0).bytes());
+    w.num("owner", u64::from(session.owner.0));
+    w.num("gid", u64::from(session.gid));
+    w.num("mode", u64::from(session.mode));
+    w.num("created", session.created.0);
+    w.num("lease", session.life.lease.as_millis() as u64);
+    for (key, on) in [
+        ("keep", session.life.keep),
+        ("koc", session.life.kill_on_close),
+        ("freeing", session.life.freeing),
+        ("closed1", session.output[0].closed),
+        ("closed2", session.output[1].closed),
+    ] {
+        if on {
+            w.num(key, 1);
+        }
+    }
+    for (key, value) in [
+        ("len1", session.output[0].len),
+        ("len2", session.output[1].len),
+        ("trim1", session.output[0].trimmed),
+        ("trim2", session.output[1].trimmed),
+    ] {
+        if value > 0 {
+            w.num(key, value);
+        }
+    }
+    if !session.command.is_empty() {
+        w.bytes("command", &session.command);
+    }
+    if let Some((group, rank)) = session.member_of {
+        w.num("group", group.0);
+        w.num("rank", u64::from(rank));
+    }
+    for (key, value) in &session.tags {
+        w.bytes("tag", format!("{key}={value}").as_bytes());
+    }
+    match &session.state {
+        State::Fresh => {}
+        State::Starting => w.bytes("state", b"starting"),
+        State::Running { pid, at, stopped } => {
+            w.bytes("state", if *stopped { b"stopped" } else { b"running" });
+            w.num("pid", u64::from(*pid));
+            w.num("at", at.0);
+        }
+        State::Ended { pid, started, exit, order } => {
+            w.bytes("state", b"ended");
+            w.num("pid", u64::from(*pid));
+            w.num("at", started.0);
+            w.num("order", *order);
+            match exit.how {
+                How::Code(code) => w.num("exit", u64::from(code)),
+                How::Signal(signal) => w.num("signal", u64::from(signal)),
+                How::Lost => {}
+            }
+            w.num("end", exit.at.0);
+            w.num("user_us", exit.usage.user_us);
+            w.num("sys_us", exit.usage.sys_us);
+            w.num("maxrss", exit.usage.maxrss_kib);
+        }
+    }
+    if let Some(live) = &session.live {
+        write_live(live, &mut w);
+    }
+    line
+}
+
+fn write_live(live: &Live, w: &mut Writer<'_>) {
+    let setup = &live.setup;
+    w.num("user", u64::from(setup.user.uid.0));
+    if !live.mark.is_empty() {
+        w.bytes("mark", live.mark.as_bytes());
+    }
+    if !setup.env.is_empty() {
+        w.bytes("env", &setup.env);
+    }
+    if let Some(dir) = &setup.dir {
+        w.bytes("dir", dir);
+    }
+    if setup.nice != 0 {
+        w.bytes("nice", format!("{}", setup.nice).as_bytes());
+    }
+    if let Some(size) = setup.tty {
+        w.num("rows", u64::from(size.rows));
+        w.num("cols", u64::from(size.cols));
+    }
+    if live.stdin.closed {
+        w.num("eof", 1);
+    }
+    if live.roll {
+        w.num("roll", 1);
+    }
+    let l = &setup.limits;
+    for (key, value) in [
+        ("cpu", l.cpu.map(u64::from)),
+        ("mem", l.mem),
+        ("pids", l.pids),
+        ("wall", l.wall.map(|d| d.as_millis() as u64)),
+        ("output", l.output),
+        ("fds", l.fds),
+    ] {
+        if let Some(value) = value {
+            w.num(key, value);
+        }
+    }
+}
+
+struct Writer<'a>(&'a mut Vec<u8>);
+
+impl Writer<'_> {
+    fn bytes(&mut self, key: &str, value: &[u8]) {
+        self.0.push(b' ');
+        self.0.extend(key.bytes());
+        self.0.push(b'=');
+        words::pack(value, self.0);
+    }
+
+    fn num(&mut self, key: &str, value: u64) {
+        self.0.push(b' ');
+        self.0.extend(key.bytes());
+        self.0.push(b'=');
+        let mut digits = [0; 20];
+        let mut rest = value;
+        let mut i = digits.len();
+        loop {
+            i -= 1;
+            digits[i] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.0.extend(&digits[i..]);
+    }
+}
+
+/// Understands a line; `None` if nobody could.
+pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line> {
+    let mut fields = line.split(|b| *b == b' ');
+    let first = core::str::from_utf8(fields.next()?).ok()?;
+    match first {
+        "next" => return Some(Line::Next(core::str::from_utf8(fields.next()?).ok()?.parse().ok()?)),
+        "free" => {
+            return Some(Line::Free(SessionId(core::str::from_utf8(fields.next()?).ok()?.parse().ok()?)));
+        }
+        _ => {}
+    }
+    let mut f = Fields { one: BTreeMap::new(), tags: Vec::new() };
+    for field in fields {
+        let at = field.iter().position(|b| *b == b'=')?;
+        let (key, value) = (core::str::from_utf8(&field[..at]).ok()?, words::unpack(&field[at + 1..])?);
+        match key {
+            "tag" => {
+                let text = String::from_utf8(value).ok()?;
+                let (key, value) = text.split_once('=')?;
+                f.tags.push((key.into(), value.into()));
+            }
+            key => {
+                f.one.insert(key.into(), value);
+            }
+        }
+    }
+    let owner = Uid(u32::try_from(f.num("owner")?).ok()?);
+    let runs_as = f.num("user").map_or(Some(owner), |n| u32::try_from(n).ok().map(Uid))?;
+    let mut s = Session::new(SessionId(first.parse().ok()?), &user(runs_as), Wall(f.num("created")?));
+    s.owner = owner;
+    f.fill(&mut s)?;
+    s.dirty = false;
+    Some(Line::Session(Box::new(s), runs_as))
+}
+
+struct Fields {
+    one: BTreeMap<String, Vec<u8>>,
+    tags: Vec<(String, String)>,
+}
+
+impl Fields {
+    fn num(&self, key: &str) -> Option<u64> {
+        core::str::from_utf8(self.one.get(key)?).ok()?.parse().ok()
+    }
+
+    fn small<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
+        T::try_from(self.num(key)?).ok()
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.one.contains_key(key)
+    }
+
+    fn fill(&self, s: &mut Session) -> Option<()> {
+        s.gid = self.small("gid")?;
+        s.mode = self.small("mode")?;
+        s.life.lease = Duration::from_millis(self.num("lease")?);
+        s.life.keep = self.flag("keep");
+        s.life.kill_on_close = self.flag("koc");
+        s.life.freeing = self.flag("freeing");
+        s.command = self.one.get("command").cloned().unwrap_or_default().into();
+        s.tags = self.tags.clone();
+        for (i, (len, trim, closed)) in
+            [("len1", "trim1", "closed1"), ("len2", "trim2", "closed2")].into_iter().enumerate()
+        {
+            s.output[i].len = self.num(len).unwrap_or(0);
+            s.output[i].trimmed = self.num(trim).unwrap_or(0);
+            s.output[i].closed = self.flag(closed);
+        }
+        if let Some(group) = self.num("group") {
+            s.member_of = Some((SessionId(group), self.small("rank")?));
+        }
+        s.state = self.state()?;
+        match s.state {
+            State::Ended { .. } => s.live = None,
+            State::Fresh | State::Starting | State::Running { .. } => {
+                self.fill_live(s.live.as_deref_mut()?)?
+            }
+        }
+        Some(())
+    }
+
+    fn state(&self) -> Option<State> {
+        let running =
+            |stopped| Some(State::Running { pid: self.small("pid")?, at: Wall(self.num("at")?), stopped });
+        match self.one.get("state").map(Vec::as_slice) {
+            None => Some(State::Fresh),
+            Some(b"starting") => Some(State::Starting),
+            Some(b"running") => running(false),
+            Some(b"stopped") => running(true),
+            Some(b"ended") => {
+                let how = match (self.num("exit"), self.num("signal")) {
+                    (Some(code), _) => How::Code(u8::try_from(code).ok()?),
+                    (None, Some(signal)) => How::Signal(u8::try_from(signal).ok()?),
+                    (None, None) => How::Lost,
+                };
+                let usage = Usage {
+                    user_us: self.num("user_us")?,
+                    sys_us: self.num("sys_us")?,
+                    maxrss_kib: self.num("maxrss")?,
+                };
+                let exit = Exit { how, usage, at: Wall(self.num("end")?) };
+                Some(State::Ended {
+                    pid: self.small("pid")?,
+                    started: Wall(self.num("at")?),
+                    exit,
+                    order: self.num("order")?,
+                })
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn fill_live(&self, live: &mut Live) -> Option<()> {
+        let setup = &mut live.setup;
+        if let Some(mark) = self.one.get("mark") {
+            live.mark = String::from_utf8(mark.clone()).ok()?;
+        }
+        setup.env = self.one.get("env").cloned().unwrap_or_default();
+        setup.dir = self.one.get("dir").cloned();
+        if let Some(nice) = self.one.get("nice") {
+            setup.nice = core::str::from_utf8(nice).ok()?.parse().ok()?;
+        }
+        if self.flag("rows") {
+            setup.tty = Some(WinSize { rows: self.small("rows")?, cols: self.small("cols")? });
+        }
+        live.stdin.closed = self.flag("eof");
+        live.roll = self.flag("roll");
+        setup.limits = Limits {
+            cpu: self.small("cpu"),
+            mem: self.num("mem"),
+            pids: self.num("pids"),
+            wall: self.num("wall").map(Duration::from_millis),
+            output: self.num("output"),
+            fds: self.num("fds"),
+        };
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(uid: Uid) -> Arc<User> {
+        Arc::new(User {
+            uid,
+            name: "u".into(),
+            groups: alloc::vec![(uid.0, "u".into())],
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        })
+    }
+
+    fn sample() -> Session {
+        let mut s = Session::new(SessionId(56), &user(Uid(7)), Wall(5));
+        s.tags = alloc::vec![("job".into(), "a b=c\n".into())];
+        s.command = (*b"sh -c 'echo \xff\n'").into();
+        s.life.keep = true;
+        s.output[0].len = 99;
+        s.live.as_mut().unwrap().setup.nice = -3;
+        s.live.as_mut().unwrap().setup.dir = Some(b"/tmp/x y".to_vec());
+        s
+    }
+
+    fn read_session(line: &[u8]) -> Option<Session> {
+        match read(line, user)? {
+            Line::Session(s, _) => Some(*s),
+            Line::Next(_) | Line::Free(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_session_reads_back_in_every_state() {
+        let exit = |how| Exit { how, usage: Usage { user_us: 1, sys_us: 2, maxrss_kib: 3 }, at: Wall(9) };
+        let ended = |how| State::Ended { pid: 4, started: Wall(6), exit: exit(how), order: 12 };
+        for state in [
+            State::Fresh,
+            State::Starting,
+            State::Running { pid: 4, at: Wall(6), stopped: false },
+            State::Running { pid: 4, at: Wall(6), stopped: true },
+            ended(How::Code(3)),
+            ended(How::Signal(9)),
+            ended(How::Lost),
+        ] {
+            let mut s = sample();
+            if let State::Ended { .. } = state {
+                s.live = None;
+            }
+            s.state = state;
+            let again = read_session(&write(&s)).unwrap();
+            assert_eq!(again.state, s.state);
+            assert_eq!(write(&again), write(&s));
+        }
+    }
+
+    #[test]
+    fn a_line_cut_at_any_byte_or_with_any_byte_changed_is_read_or_dropped_and_never_panics() {
+        let line = write(&sample());
+        for cut in 0..line.len() {
+            let _ = read(&line[..cut], user);
+            for byte in [b' ', b'=', b'%', b'9', 0xff] {
+                let mut bad = line.clone();
+                bad[cut] = byte;
+                let _ = read(&bad, user);
+            }
+        }
+    }
+}

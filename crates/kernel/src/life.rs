@@ -1,0 +1,699 @@
+//! What becomes of a session: it is cloned, started, fed, ended, freed, and found again after the node died.
+
+use crate::{
+    ClientId, Effect, Kernel, gone, journal, limits,
+    notices::What,
+    park::{Ask, On, Outcome},
+    place::Subject,
+    session::{Live, Session, State},
+    words,
+};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use op::{Act, Errno, Error, Exit, Fid, Launch, Mono, Reply, Result, SessionId, Stream, Tell, Uid, Usage};
+
+/// Why a session is looked at when a time comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    Lease,
+    Kill,
+    Wall,
+}
+
+/// SIGKILL and SIGTERM, which are the same everywhere.
+pub(crate) const KILL: i32 = 9;
+pub(crate) const TERM: i32 = 15;
+
+impl Kernel {
+    // ── beginning ──────────────────────────────────────────────────────────────────────────
+
+    /// Allocates a session, in a session a member of it.
+    pub(crate) fn clone_in(&mut self, uid: Uid, subject: Subject) -> Result<SessionId> {
+        if self.sessions.len() >= limits::SESSIONS {
+            let cause =
+                format!("{} has {} sessions, its limit; free some", self.node.name, self.sessions.len());
+            return Err(Error::new(Errno::AGAIN, cause));
+        }
+        self.not_when_full()?;
+        let id = SessionId(self.next_id);
+        let mut session = Session::new(id, &self.user(uid), self.clock.wall);
+        let mut rank = None;
+        if let Subject::Session(group) = subject {
+            let parent = self.sessions.get_mut(&group).ok_or_else(|| gone(group))?;
+            if parent.state != State::Fresh {
+                let cause = format!("session {} runs a program; a group is made of a fresh session", group.0);
+                return Err(Error::new(Errno::BUSY, cause));
+            }
+            if parent.member_of.is_some() {
+                return Err(Error::new(Errno::OPNOTSUPP, "a member cannot have members"));
+            }
+            let next = parent.members.last_key_value().map_or(0, |(last, _)| last + 1);
+            if next >= limits::MEMBERS {
+                return Err(Error::new(
+                    Errno::AGAIN,
+                    format!("a group has at most {} members", limits::MEMBERS),
+                ));
+            }
+            parent.members.insert(next, id);
+            session.member_of = Some((group, next));
+            session.owner = parent.owner;
+            session.gid = parent.gid;
+            session.mode = parent.mode;
+            session.tags = parent.tags.clone();
+            session.command = parent.command.clone();
+            if let (Some(live), Some(model)) = (&mut session.live, &parent.live) {
+                live.setup = model.setup.clone();
+            }
+            rank = Some(next);
+        }
+        self.next_id += 1;
+        let owner = session.owner;
+        session.dirty = false;
+        self.sessions.insert(id, session);
+        self.touch(id);
+        self.happened(Some(id), owner, What::Cloned { rank });
+        Ok(id)
+    }
+
+    pub(crate) fn not_when_full(&self) -> Result<()> {
+        match self.disk_full {
+            true => {
+                let cause =
+                    format!("{} cannot write its journal: the disk is full; free some space", self.node.name);
+                Err(Error::new(Errno::NOSPC, cause))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Asks the provider to start a program; `words` empty means what `args` says.
+    pub(crate) fn exec(&mut self, id: SessionId, words: &[Vec<u8>]) -> Result<()> {
+        self.not_when_full()?;
+        let session = self.session(id)?;
+        match session.state {
+            State::Fresh => {}
+            State::Starting | State::Running { .. } => {
+                return Err(Error::new(
+                    Errno::BUSY,
+                    format!("session {} runs already: `status` tells what", id.0),
+                ));
+            }
+            State::Ended { .. } => {
+                let cause = format!("session {} has run, and ended; clone another", id.0);
+                return Err(Error::new(Errno::BUSY, cause));
+            }
+        }
+        let argv = match words {
+            [] => words::split(&session.command)?,
+            words => words.to_vec(),
+        };
+        if argv.is_empty() {
+            let cause = "exec needs a program: exec prog [arg…], or write the words to args first";
+            return Err(Error::new(Errno::INVAL, cause));
+        }
+        if argv.iter().any(|w| w.contains(&0)) {
+            return Err(Error::new(Errno::INVAL, "a word of a command cannot contain NUL"));
+        }
+        let argv = self.substituted(session, argv);
+        let command = words::join(&argv);
+        let live = session.live.as_deref().expect("a fresh session is live");
+        for line in crate::edit::lines(&live.setup.env) {
+            crate::edit::check_variable(line)?;
+        }
+        let launch = Launch {
+            session: id,
+            argv,
+            env: self.environment(id, live),
+            dir: live.setup.dir.clone(),
+            user: live.setup.user.clone(),
+            nice: live.setup.nice,
+            limits: live.setup.limits,
+            tty: live.setup.tty,
+        };
+        let owner = session.owner;
+        let session = self.sessions.get_mut(&id).expect("looked up above");
+        session.command = command.into();
+        session.state = State::Starting;
+        session.why = "";
+        if let Some(live) = &mut session.live {
+            live.refused = None;
+        }
+        session.dirty = false;
+        let line = journal::write(session);
+        let command = words::lossy(&session.command);
+        self.running += 1;
+        self.set_timer(id, Timer::Lease, None);
+        self.append(line);
+        self.out.push(Effect::Act(Act::Start(Box::new(launch))));
+        self.happened(Some(id), owner, What::Exec { command });
+        Ok(())
+    }
+
+    /// `{rank} {size} {node} {id}` of a member's command.
+    fn substituted(&self, session: &Session, argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let Some((group, rank)) = session.member_of else { return argv };
+        let size = self.sessions.get(&group).map_or(1, |g| g.members.len());
+        let known = [
+            ("{rank}", rank.to_string()),
+            ("{size}", size.to_string()),
+            ("{node}", self.node.name.to_string()),
+            ("{id}", session.id.0.to_string()),
+        ];
+        let replace = |mut word: Vec<u8>| {
+            for (name, value) in &known {
+                let mut from = 0;
+                while let Some(at) = word[from..].windows(name.len()).position(|w| w == name.as_bytes()) {
+                    word.splice(from + at..from + at + name.len(), value.bytes());
+                    from += at + value.len();
+                }
+            }
+            word
+        };
+        argv.into_iter().map(replace).collect()
+    }
+
+    /// The node's environment, the user's, the session's: the last one of a name counts.
+    fn environment(&self, id: SessionId, live: &Live) -> Vec<Vec<u8>> {
+        let user = &live.setup.user;
+        let mut env: Vec<Vec<u8>> = Vec::with_capacity(self.node.env.len() + 8);
+        let mut set = |line: &[u8]| {
+            let name = line.iter().position(|b| *b == b'=').map_or(line.len(), |at| at + 1);
+            match env.iter_mut().find(|old| old.starts_with(&line[..name])) {
+                Some(old) => *old = line.to_vec(),
+                None => env.push(line.to_vec()),
+            }
+        };
+        self.node.env.iter().for_each(|line| set(line));
+        for (name, value) in
+            [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
+        {
+            set(format!("{name}={value}").as_bytes());
+        }
+        crate::edit::lines(&live.setup.env).for_each(&mut set);
+        set(format!("UEM_SESSION={}/{}", self.node.name, id.0).as_bytes());
+        env
+    }
+
+    // ── what the provider tells ────────────────────────────────────────────────────────────
+
+    pub(crate) fn told(&mut self, tell: Tell) {
+        match tell {
+            Tell::Started { session, pid, mark, limits_by } => self.started(session, pid, mark, limits_by),
+            Tell::Refused { session, error } => self.refused(session, error),
+            Tell::Grew { session, stream, len } => {
+                self.output_changed(session, stream, |out| {
+                    out.full = false;
+                    out.len = out.len.max(len);
+                });
+            }
+            Tell::Closed { session, stream } => self.output_changed(session, stream, |out| out.closed = true),
+            Tell::Full { session, stream } => {
+                self.output_changed(session, stream, |out| out.full = true);
+                if let Some(owner) = self.sessions.get(&session).map(|s| s.owner) {
+                    let stream = if stream == Stream::Out { "stdout" } else { "stderr" };
+                    self.happened(Some(session), owner, What::Full { stream });
+                }
+            }
+            Tell::Fed { session, result } => self.fed(session, result),
+            Tell::Exited { session, exit } => self.exited(session, exit),
+        }
+    }
+
+    fn started(&mut self, id: SessionId, pid: u32, mark: String, limits_by: alloc::sync::Arc<str>) {
+        let now = self.clock;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let adopted = matches!(session.state, State::Running { .. });
+        match &mut session.state {
+            State::Starting => session.state = State::Running { pid, at: now.wall, stopped: false },
+            State::Running { pid: known, .. } => *known = pid,
+            State::Fresh | State::Ended { .. } => return,
+        }
+        let owner = session.owner;
+        let State::Running { at, .. } = session.state else { return };
+        let mut wall = None;
+        let mut feed = Vec::new();
+        let mut close = false;
+        if let Some(live) = &mut session.live {
+            live.mark = mark;
+            live.limits_by = limits_by;
+            wall = live.setup.limits.wall.map(|limit| now.mono + limit.saturating_sub(now.wall.since(at)));
+            feed = core::mem::take(&mut live.stdin.early);
+            close = live.stdin.closed;
+            if !feed.is_empty() {
+                live.stdin.feeding = Some(None);
+            }
+        }
+        self.set_timer(id, Timer::Wall, wall);
+        if !feed.is_empty() {
+            self.out.push(Effect::Act(Act::Feed { session: id, data: feed }));
+        }
+        if close {
+            self.out.push(Effect::Act(Act::CloseStdin(id)));
+        }
+        self.touch(id);
+        self.parked.notify(On::Life(id));
+        self.parked.notify(On::Fed(id));
+        self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
+    }
+
+    fn refused(&mut self, id: SessionId, error: Error) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.state != State::Starting {
+            return;
+        }
+        let owner = session.owner;
+        session.state = State::Fresh;
+        if let Some(live) = &mut session.live {
+            live.refused = Some(error.clone());
+        }
+        self.running -= 1;
+        self.failed(Some(id), owner, "exec", "start", &error);
+        self.happened(Some(id), owner, What::Refused { cause: format!("{error}") });
+        self.touch(id);
+        self.parked.notify(On::Life(id));
+        self.parked.notify(On::Ends);
+        self.settle_life(id);
+    }
+
+    fn output_changed(
+        &mut self,
+        id: SessionId,
+        stream: Stream,
+        change: impl FnOnce(&mut crate::session::Output),
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        change(session.out_mut(stream));
+        // While it runs, the spool itself knows its length.
+        if !session.runs() {
+            self.touch(id);
+        }
+        self.parked.notify(On::Output(id, stream));
+        self.parked.notify(On::Console(id));
+    }
+
+    fn exited(&mut self, id: SessionId, exit: Exit) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (pid, started) = match session.state {
+            State::Running { pid, at, .. } => (pid, at),
+            State::Starting => (0, exit.at),
+            State::Fresh | State::Ended { .. } => return,
+        };
+        let order = self.next_end;
+        self.next_end += 1;
+        self.running -= 1;
+        session.state = State::Ended { pid, started, exit, order };
+        let (owner, freeing) = (session.owner, session.life.freeing);
+        let feeding = session.live.as_mut().and_then(|l| l.stdin.feeding.take()).flatten();
+        self.set_timer(id, Timer::Kill, None);
+        self.set_timer(id, Timer::Wall, None);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.live = None;
+            for out in &mut session.output {
+                out.full = false;
+            }
+        }
+        if let Some((client, tag, _)) = feeding {
+            self.answer_parked(client, tag, Reply::Failed(ended_stdin(id)));
+        }
+        self.ended.insert(order, id);
+        self.touch(id);
+        self.wake_all(id);
+        self.happened(Some(id), owner, What::Ended { how: exit.how });
+        if freeing { self.free(id) } else { self.settle_life(id) }
+    }
+
+    fn wake_all(&mut self, id: SessionId) {
+        for on in [
+            On::Life(id),
+            On::Output(id, Stream::Out),
+            On::Output(id, Stream::Err),
+            On::Console(id),
+            On::Fed(id),
+            On::Gauged(id),
+            On::Ends,
+        ] {
+            self.parked.notify(on);
+        }
+    }
+
+    pub(crate) fn gauged(&mut self, id: SessionId, usage: Option<Usage>) {
+        let now = self.clock.mono;
+        if let Some(live) = self.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) {
+            live.gauge = Some((now, usage));
+        }
+        self.parked.notify(On::Gauged(id));
+    }
+
+    // ── stdin ──────────────────────────────────────────────────────────────────────────────
+
+    /// One write at a time goes to the program; others wait their turn, in order.
+    pub(crate) fn write_stdin(
+        &mut self,
+        who: crate::Who,
+        fid: Fid,
+        id: SessionId,
+        offset: u64,
+        data: Vec<u8>,
+    ) -> Outcome {
+        let session = self.sessions.get_mut(&id).expect("alive, as was checked");
+        let fresh = !matches!(session.state, State::Running { .. });
+        let Some(live) = &mut session.live else { return Err(ended_stdin(id)).into() };
+        let stdin = &mut live.stdin;
+        if stdin.closed {
+            return Err(Error::new(Errno::PIPE, format!("stdin of session {} was closed", id.0))).into();
+        }
+        if stdin.broken {
+            return Err(Error::new(Errno::PIPE, format!("the program of session {} closed its stdin", id.0)))
+                .into();
+        }
+        let len = data.len() as u32;
+        if data.is_empty() {
+            return Outcome::Reply(Reply::Wrote(0));
+        }
+        if fresh && stdin.early.len() + data.len() <= limits::EARLY_STDIN {
+            stdin.early.extend(data);
+            return Outcome::Reply(Reply::Wrote(len));
+        }
+        if fresh || stdin.feeding.is_some() {
+            return Outcome::Park(On::Fed(id), Ask::Op(op::Op::Write { fid, offset, data }));
+        }
+        stdin.feeding = Some(Some((who.client, who.tag, len)));
+        self.out.push(Effect::Act(Act::Feed { session: id, data }));
+        // Parked under a thing of its own: only `Fed` answers it.
+        Outcome::Park(On::Feeding(id), Ask::Feeding(id))
+    }
+
+    fn fed(&mut self, id: SessionId, result: Result<()>) {
+        let Some(live) = self.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) else { return };
+        live.stdin.broken |= result.is_err();
+        if let Some(Some((client, tag, len))) = live.stdin.feeding.take() {
+            self.answer_parked(client, tag, result.map_or_else(Reply::Failed, |()| Reply::Wrote(len)));
+        }
+        self.parked.notify(On::Fed(id));
+    }
+
+    /// Whoever wrote has given up: what is not taken is dropped.
+    pub(crate) fn unfeed(&mut self, id: SessionId) {
+        if let Some(live) = self.sessions.get_mut(&id).and_then(|s| s.live.as_mut())
+            && let Some(feeding @ Some(_)) = &mut live.stdin.feeding
+        {
+            *feeding = None;
+            self.out.push(Effect::Act(Act::Unfeed(id)));
+        }
+    }
+
+    /// A rolling session's reader asks from `offset` on: it has what is before.
+    pub(crate) fn rolled(&mut self, who: crate::Who, fid: Fid, id: SessionId, stream: Stream, offset: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let trimmed = session.out(stream).trimmed;
+        let Some(live) = session.live.as_mut().filter(|l| l.roll) else { return };
+        live.readers.insert((who.client, fid, stream), offset);
+        let slowest =
+            live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
+        if slowest >= trimmed + limits::ROLL {
+            session.out_mut(stream).trimmed = slowest;
+            session.out_mut(stream).full = false;
+            self.out.push(Effect::Act(Act::Trim { session: id, stream, offset: slowest }));
+        }
+    }
+
+    // ── the end ────────────────────────────────────────────────────────────────────────────
+
+    /// A fid of it was opened.
+    pub(crate) fn hold(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.holders += 1;
+            self.set_timer(id, Timer::Lease, None);
+        }
+    }
+
+    /// An open fid of it was clunked.
+    pub(crate) fn release(&mut self, client: ClientId, fid: Fid, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.holders -= 1;
+        if let Some(live) = &mut session.live {
+            for stream in [Stream::Out, Stream::Err] {
+                live.readers.remove(&(client, fid, stream));
+            }
+        }
+        if session.holders == 0 && session.life.kill_on_close {
+            self.close_for_good(id);
+        } else {
+            self.settle_life(id);
+        }
+    }
+
+    /// The strict rule: nobody holds it, so it goes.
+    fn close_for_good(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.runs() {
+            session.life.freeing = true;
+            session.why = "it is ended since nobody holds it open (killonclose)";
+            self.touch(id);
+            self.end_politely(id);
+        } else {
+            self.free(id);
+        }
+    }
+
+    /// TERM now, KILL for everything after the grace.
+    pub(crate) fn end_politely(&mut self, id: SessionId) {
+        self.signal(id, TERM, false);
+        if self.sessions.get(&id).is_some_and(|s| matches!(s.state, State::Running { stopped: true, .. })) {
+            self.out.push(Effect::Act(Act::Thaw(id)));
+            self.set_stopped(id, false);
+        }
+        let at = self.clock.mono + limits::GRACE;
+        self.set_timer(id, Timer::Kill, Some(at));
+    }
+
+    pub(crate) fn signal(&mut self, id: SessionId, signal: i32, all: bool) {
+        let Some(owner) = self.sessions.get(&id).map(|s| s.owner) else { return };
+        self.out.push(Effect::Act(Act::Signal { session: id, signal, all }));
+        self.happened(Some(id), owner, What::Signal { signal });
+    }
+
+    pub(crate) fn set_stopped(&mut self, id: SessionId, to: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let owner = session.owner;
+        if let State::Running { stopped, .. } = &mut session.state
+            && *stopped != to
+        {
+            *stopped = to;
+            self.touch(id);
+            self.parked.notify(On::Life(id));
+            self.happened(Some(id), owner, if to { What::Stopped } else { What::Continued });
+        }
+    }
+
+    /// Sets or takes back the lease, as things stand now. A member's life is its group's.
+    pub(crate) fn settle_life(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if let Some((group, _)) = session.member_of {
+            return self.settle_life(group);
+        }
+        let held = |s: &Session| s.holders > 0 || s.runs();
+        let busy = held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(held);
+        let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
+        self.set_timer(id, Timer::Lease, at);
+    }
+
+    /// Gives it all back. What runs is killed first, and the rest follows when it has ended.
+    pub(crate) fn free(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for member in session.members.values().copied().collect::<Vec<_>>() {
+            self.free(member);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.runs() {
+            let again = core::mem::replace(&mut session.life.freeing, true);
+            if !again {
+                session.why = "it is being freed";
+            }
+            self.touch(id);
+            return self.signal(id, KILL, true);
+        }
+        for timer in [Timer::Lease, Timer::Kill, Timer::Wall] {
+            self.set_timer(id, timer, None);
+        }
+        let session = self.sessions.remove(&id).expect("looked up above");
+        if let State::Ended { order, .. } = session.state {
+            self.ended.remove(&order);
+            self.out.push(Effect::Act(Act::Free(id)));
+        }
+        if let Some((group, rank)) = session.member_of
+            && let Some(group) = self.sessions.get_mut(&group)
+        {
+            group.members.remove(&rank);
+        }
+        self.append(format!("free {}", id.0).into_bytes());
+        self.wake_all(id);
+        self.happened(Some(id), session.owner, What::Freed);
+    }
+
+    // ── time ───────────────────────────────────────────────────────────────────────────────
+
+    pub(crate) fn set_timer(&mut self, id: SessionId, timer: Timer, at: Option<Mono>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let slot = match timer {
+            Timer::Lease => &mut session.expires,
+            Timer::Kill | Timer::Wall => match &mut session.live {
+                Some(live) if timer == Timer::Kill => &mut live.kill_at,
+                Some(live) => &mut live.wall_at,
+                None => return,
+            },
+        };
+        if let Some(before) = core::mem::replace(slot, at) {
+            self.timers.remove(&(before, id, timer));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id, timer));
+        }
+    }
+
+    pub(crate) fn ring_timers(&mut self) {
+        while let Some(&(at, id, timer)) = self.timers.first()
+            && at <= self.clock.mono
+        {
+            self.set_timer(id, timer, None);
+            match timer {
+                Timer::Lease if self.sessions.get(&id).is_some_and(Session::runs) => self.close_for_good(id),
+                Timer::Lease => self.free(id),
+                Timer::Kill => self.signal(id, KILL, true),
+                Timer::Wall => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.why = "it has reached `limit wall`";
+                        self.end_politely(id);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn set_wake(&mut self) {
+        let at = self.timers.first().map(|(at, ..)| *at);
+        if at != self.wake_at {
+            self.wake_at = at;
+            self.out.push(Effect::WakeAt(at));
+        }
+    }
+
+    // ── the journal ────────────────────────────────────────────────────────────────────────
+
+    /// Its line in the journal is written before the event is answered.
+    pub(crate) fn touch(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !core::mem::replace(&mut session.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    pub(crate) fn write_journal(&mut self) {
+        if !self.recalled {
+            return;
+        }
+        for id in core::mem::take(&mut self.dirty) {
+            if let Some(session) = self.sessions.get_mut(&id)
+                && core::mem::replace(&mut session.dirty, false)
+            {
+                let line = journal::write(session);
+                self.append(line);
+            }
+        }
+        if self.journal_len > limits::JOURNAL.max(2 * self.journal_base) {
+            self.rewrite_journal();
+        }
+    }
+
+    fn append(&mut self, line: Vec<u8>) {
+        self.journal_len += line.len() as u64 + 1;
+        self.out.push(Effect::Journal(line));
+    }
+
+    fn rewrite_journal(&mut self) {
+        let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
+        lines.extend(self.sessions.values().map(journal::write));
+        self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
+        self.journal_len = 0;
+        self.out.push(Effect::Rewrite(lines));
+    }
+
+    pub(crate) fn recall(&mut self, line: &[u8]) {
+        let read = journal::read(line, |uid| self.user(uid));
+        match read {
+            Some(journal::Line::Next(id)) => self.next_id = self.next_id.max(id),
+            Some(journal::Line::Free(id)) => {
+                self.next_id = self.next_id.max(id.0 + 1);
+                self.sessions.remove(&id);
+            }
+            Some(journal::Line::Session(session, uid)) => {
+                if !self.users.contains_key(&uid) {
+                    self.out.push(Effect::FindUser(uid.0.to_string()));
+                }
+                self.next_id = self.next_id.max(session.id.0 + 1);
+                self.sessions.insert(session.id, *session);
+            }
+            None => {
+                let shown = words::lossy(&line[..line.len().min(80)]);
+                let error =
+                    Error::new(Errno::IO, format!("a line of the journal was not understood: {shown:?}"));
+                self.failed(None, self.node.owner.uid, "", "recall", &error);
+            }
+        }
+    }
+
+    /// Who a user is: for what waits to know it, and for what was recalled before it was known.
+    pub(crate) fn know(&mut self, user: alloc::sync::Arc<op::User>) {
+        for session in self.sessions.values_mut().filter_map(|s| s.live.as_mut()) {
+            if session.setup.user.uid == user.uid {
+                session.setup.user = user.clone();
+            }
+        }
+        self.parked.notify(On::User(String::from(&*user.name)));
+        self.parked.notify(On::User(user.uid.0.to_string()));
+        self.users.insert(user.uid, user);
+    }
+
+    /// The journal is read: find what ran, and give everything its place again.
+    pub(crate) fn recall_done(&mut self) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for &id in &ids {
+            let session = &self.sessions[&id];
+            if let Some((group, rank)) = session.member_of {
+                match self.sessions.get_mut(&group) {
+                    Some(group) => drop(group.members.insert(rank, id)),
+                    None => self.sessions.get_mut(&id).expect("just seen").member_of = None,
+                }
+            }
+        }
+        for &id in &ids {
+            let session = &self.sessions[&id];
+            if let State::Ended { order, .. } = session.state {
+                self.next_end = self.next_end.max(order + 1);
+                self.ended.insert(order, id);
+            } else if session.runs() {
+                self.running += 1;
+                let mark = session.live.as_ref().map(|l| l.mark.clone()).unwrap_or_default();
+                self.out.push(Effect::Act(Act::Adopt { session: id, mark }));
+            }
+            let strict = session.life.kill_on_close;
+            self.settle_life(id);
+            if strict {
+                // Its client lost its fid when the node died; it has the lease to come back.
+                let at = self.clock.mono + self.sessions[&id].life.lease;
+                self.set_timer(id, Timer::Lease, Some(at));
+            }
+        }
+        self.recalled = true;
+        self.rewrite_journal();
+    }
+}
+
+fn ended_stdin(id: SessionId) -> Error {
+    Error::new(Errno::PIPE, format!("session {} has ended; nobody reads its stdin", id.0))
+}

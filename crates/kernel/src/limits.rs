@@ -1,0 +1,46 @@
+//! Every bound that the kernel keeps, in one place. Nothing in it is unbounded.
+
+use core::time::Duration;
+
+/// Fids that one client may hold.
+pub const FIDS_PER_CLIENT: usize = 262_144;
+/// Requests of one client that may wait at a time.
+pub const PENDING_PER_CLIENT: usize = 65_536;
+/// Clients at a time.
+pub const CLIENTS: usize = 16_384;
+/// Sessions, running and ended.
+pub const SESSIONS: usize = 4_000_000;
+/// Members of one group.
+pub const MEMBERS: u32 = 65_536;
+/// Bytes of one control line, one argument list, one environment.
+pub const TEXT: usize = 1 << 20;
+/// Bytes that `stdin` takes before the program has started; as a pipe would.
+pub const EARLY_STDIN: usize = 64 << 10;
+/// Bytes answered to one read.
+pub const READ: u32 = 1 << 20;
+/// Entries answered to one listing.
+pub const LIST: u32 = 4096;
+/// Bytes of one file name.
+pub const NAME: usize = 255;
+/// Steps of one walk.
+pub const STEPS: usize = 64;
+/// Links followed in one walk.
+pub const LINKS: usize = 8;
+/// Tags on one session.
+pub const TAGS: usize = 64;
+/// Events that a node remembers.
+pub const EVENTS: usize = 16_384;
+/// Failures that a node remembers; and of them, those that one session's `error` shows.
+pub const FAILURES: usize = 1024;
+/// Bytes read behind which a rolling session lets its output go.
+pub const ROLL: u64 = 4 << 20;
+/// Bytes of each output that are kept unless `limit output=` says otherwise.
+pub const OUTPUT: u64 = 1 << 30;
+/// How long an idle session lives that nobody holds.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// Between a polite and a final signal.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// How old a node's measurements may be when they are shown.
+pub const FRESH: Duration = Duration::from_millis(500);
+/// Bytes that the journal may grow to before it is written anew, unless what lives needs more.
+pub const JOURNAL: u64 = 8 << 20;

@@ -1,0 +1,220 @@
+//! Requests: each is served, and either answered or *parked* under what it waits for. When that changes it is
+//! served again, from the start, in the order of arrival. A flush or a hang-up is one removal.
+
+use crate::{Client, ClientId, Effect, Event, Kernel, Who, limits, verbs::CtlRun};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
+    vec::Vec,
+};
+use op::{Errno, Error, Fid, Op, Reply, SessionId, Stream, Tag};
+
+/// What a request can wait for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum On {
+    /// A stream grew or ended.
+    Output(SessionId, Stream),
+    /// Either of a session's streams grew or ended.
+    Console(SessionId),
+    /// A session's state changed.
+    Life(SessionId),
+    /// A session's stdin may be written again.
+    Fed(SessionId),
+    /// The provider takes these bytes; answered when it tells so, never served again.
+    Feeding(SessionId),
+    /// Some session of the node ended, or was freed.
+    Ends,
+    /// Something happened at the node.
+    Events,
+    /// The node was measured.
+    Measured,
+    /// A program was measured.
+    Gauged(SessionId),
+    /// A user was looked up.
+    User(String),
+}
+
+/// What is to be served.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Op(Op),
+    /// Lines written to a `ctl` of which some are still to run.
+    Ctl(CtlRun),
+    /// Bytes that the provider is taking; answered by `Fed`.
+    Feeding(SessionId),
+}
+
+/// What serving came to.
+pub(crate) enum Outcome {
+    Reply(Reply),
+    Spool { session: SessionId, stream: Stream, offset: u64, count: u32 },
+    Park(On, Ask),
+}
+
+impl From<op::Result<Reply>> for Outcome {
+    fn from(result: op::Result<Reply>) -> Outcome {
+        Outcome::Reply(result.unwrap_or_else(Reply::Failed))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Parked {
+    asks: BTreeMap<(ClientId, Tag), (Who, Ask, On)>,
+    queues: BTreeMap<On, VecDeque<(ClientId, Tag)>>,
+    woken: VecDeque<On>,
+}
+
+impl Parked {
+    pub(crate) fn len(&self) -> usize {
+        self.asks.len()
+    }
+
+    pub(crate) fn nothing_woken(&self) -> bool {
+        self.woken.is_empty()
+    }
+
+    /// Whatever waits for this is served again before the event is over.
+    pub(crate) fn notify(&mut self, on: On) {
+        if !self.asks.is_empty() && self.queues.contains_key(&on) && !self.woken.contains(&on) {
+            self.woken.push_back(on);
+        }
+    }
+
+    /// Whether somebody waits for this already.
+    pub(crate) fn awaited(&self, on: &On) -> bool {
+        self.queues.contains_key(on)
+    }
+
+    fn add(&mut self, who: Who, ask: Ask, on: On) {
+        self.queues.entry(on.clone()).or_default().push_back((who.client, who.tag));
+        let before = self.asks.insert((who.client, who.tag), (who, ask, on));
+        assert!(before.is_none(), "a tag names one request at a time");
+    }
+
+    pub(crate) fn remove(&mut self, client: ClientId, tag: Tag) -> Option<Ask> {
+        let (_, ask, on) = self.asks.remove(&(client, tag))?;
+        if let Some(queue) = self.queues.get_mut(&on) {
+            queue.retain(|waiting| *waiting != (client, tag));
+            if queue.is_empty() {
+                self.queues.remove(&on);
+            }
+        }
+        Some(ask)
+    }
+
+    fn of(&self, client: ClientId) -> Vec<Tag> {
+        self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX))).map(|((_, tag), _)| *tag).collect()
+    }
+}
+
+impl Kernel {
+    pub(crate) fn connect(&mut self, client: ClientId, links: bool) {
+        self.clients.insert(client, Client { links, ..Client::default() });
+    }
+
+    pub(crate) fn request(&mut self, who: Who, op: Op) {
+        let Some(client) = self.clients.get(&who.client) else {
+            return self.answer(who, Reply::errno(Errno::STALE));
+        };
+        if client.pending >= limits::PENDING_PER_CLIENT && !matches!(op, Op::Flush { .. }) {
+            let cause = format!("{} requests of this client wait already", client.pending);
+            return self.answer(who, Reply::Failed(Error::new(Errno::AGAIN, cause)));
+        }
+        if let Op::Flush { tag } = op {
+            self.flush(who.client, tag);
+            return self.answer(who, Reply::Done);
+        }
+        self.serve(who, Ask::Op(op));
+    }
+
+    fn serve(&mut self, who: Who, ask: Ask) {
+        let outcome = match ask {
+            Ask::Op(op) => self.operate(who, op),
+            Ask::Ctl(run) => self.run_lines(who, run),
+            Ask::Feeding(id) => Outcome::Park(On::Feeding(id), Ask::Feeding(id)),
+        };
+        match outcome {
+            Outcome::Reply(reply) => self.answer(who, reply),
+            Outcome::Spool { session, stream, offset, count } => {
+                let Who { client, tag, .. } = who;
+                self.answers.push(Effect::AnswerSpool { client, tag, session, stream, offset, count });
+            }
+            Outcome::Park(on, ask) => {
+                if let Some(client) = self.clients.get_mut(&who.client) {
+                    client.pending += 1;
+                    self.parked.add(who, ask, on);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, who: Who, reply: Reply) {
+        self.answers.push(Effect::Answer(who.client, who.tag, reply));
+    }
+
+    /// Takes a request out of the waiting ones.
+    pub(crate) fn unpark(&mut self, client: ClientId, tag: Tag) -> Option<Ask> {
+        let ask = self.parked.remove(client, tag)?;
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.pending -= 1;
+        }
+        Some(ask)
+    }
+
+    /// Answers a request that waits with something that is known elsewhere.
+    pub(crate) fn answer_parked(&mut self, client: ClientId, tag: Tag, reply: Reply) {
+        if self.unpark(client, tag).is_some() {
+            self.answers.push(Effect::Answer(client, tag, reply));
+        }
+    }
+
+    fn flush(&mut self, client: ClientId, tag: Tag) {
+        if let Some(Ask::Feeding(id)) = self.unpark(client, tag) {
+            self.unfeed(id);
+        }
+    }
+
+    pub(crate) fn hangup(&mut self, client: ClientId) {
+        for tag in self.parked.of(client) {
+            self.flush(client, tag);
+        }
+        let fids: Vec<Fid> =
+            self.clients.get(&client).into_iter().flat_map(|c| c.fids.keys().copied()).collect();
+        for fid in fids {
+            self.clunk(client, fid);
+        }
+        self.clients.remove(&client);
+    }
+
+    /// Serves what was waked until nothing is left. Serving may wake more; each round only takes what waited
+    /// when it began, so it ends.
+    pub(crate) fn serve_woken(&mut self) {
+        while let Some(on) = self.parked.woken.pop_front() {
+            for (client, tag) in self.parked.queues.remove(&on).unwrap_or_default() {
+                let Some((who, ask, _)) = self.parked.asks.remove(&(client, tag)) else { continue };
+                if let Some(client) = self.clients.get_mut(&client) {
+                    client.pending -= 1;
+                }
+                self.serve(who, ask);
+            }
+        }
+    }
+
+    /// Nobody of that name: whoever waits for him is told so by serving it again.
+    pub(crate) fn no_user(&mut self, name: String) {
+        let waiting: Vec<(ClientId, Tag)> =
+            self.parked.queues.get(&On::User(name.clone())).into_iter().flatten().copied().collect();
+        for (client, tag) in waiting {
+            let cause = format!("user {name}: there is no such user on {}", self.node.name);
+            self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::INVAL, cause)));
+        }
+    }
+}
+
+impl Event {
+    /// Whether the journal must be complete before this comes in.
+    pub fn is_recall(&self) -> bool {
+        matches!(self, Event::Recall(_) | Event::Recalled)
+    }
+}

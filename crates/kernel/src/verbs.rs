@@ -1,0 +1,502 @@
+//! The table of verbs, and how lines written to a `ctl` are run: each on the session it speaks of, on every
+//! member of a group, or on every session that a set holds.
+
+use crate::{
+    Kernel, Who, acts,
+    life::KILL,
+    notices::What,
+    park::{Ask, On, Outcome},
+    place::Subject,
+    session::State,
+    words,
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use op::{Errno, Error, Reply, Result, SessionId, Uid};
+
+/// One verb of `ctl`.
+pub struct Verb {
+    /// The word.
+    pub name: &'static str,
+    /// Its words, as in a usage line; empty if it has none.
+    pub usage: &'static str,
+    pub(crate) run: Run,
+    /// For the manual.
+    pub doc: &'static str,
+    /// A line that the manual shows and a test runs.
+    pub example: &'static str,
+}
+
+/// What a verb does, and to whom a line reaches.
+pub(crate) enum Run {
+    /// To a session.
+    Session { act: fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>, reach: Reach },
+    /// To the node itself.
+    Node(fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>),
+    /// Goes before another verb.
+    Prefix,
+}
+
+/// Whom a verb reaches when it is written to more than one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    /// A session alone, or every member of a group; not for other sets.
+    Members,
+    /// A group itself as one; not for other sets.
+    Whole,
+    /// Every member, and of a set every session that runs.
+    Running,
+    /// Every member, and of a set every session.
+    All,
+    /// A group as one; of a set every session.
+    AllWhole,
+}
+
+/// Whether a verb is done when its function returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Done,
+    /// When the session has started, or not.
+    Starting,
+    /// When this user is known.
+    User,
+}
+
+/// Every verb, in the order of the manual.
+pub static VERBS: &[Verb] = &[
+    Verb {
+        name: "exec",
+        usage: "prog [arg…]",
+        run: Run::Session { act: acts::exec, reach: Reach::Members },
+        doc: "start a program; the write returns when it has started, or fails with the cause. Without words, what `args` says. In a group {rank} {size} {node} {id} are substituted for each member.",
+        example: "exec sh -c 'echo hello'",
+    },
+    Verb {
+        name: "dir",
+        usage: "PATH",
+        run: Run::Session { act: acts::dir, reach: Reach::Members },
+        doc: "the directory to start in; the user's home unless said.",
+        example: "dir /tmp",
+    },
+    Verb {
+        name: "user",
+        usage: "NAME",
+        run: Run::Session { act: acts::user, reach: Reach::Members },
+        doc: "the account to run as, a login name or a number; only root may name another than the session's owner.",
+        example: "user 0",
+    },
+    Verb {
+        name: "nice",
+        usage: "N",
+        run: Run::Session { act: acts::nice, reach: Reach::Members },
+        doc: "scheduling priority to add, -20 (first) to 19 (last).",
+        example: "nice 10",
+    },
+    Verb {
+        name: "limit",
+        usage: "key=value…",
+        run: Run::Session { act: acts::limit, reach: Reach::All },
+        doc: "what it may use: cpu= (processors, 250m is a quarter) mem= pids= wall= output= (bytes kept of each stream) fds=; `none` lifts one. While it runs too, where the node can.",
+        example: "limit mem=2G wall=10m",
+    },
+    Verb {
+        name: "tty",
+        usage: "[ROWS COLS]",
+        run: Run::Session { act: acts::tty, reach: Reach::Members },
+        doc: "stdio is a terminal, 24 by 80 unless said.",
+        example: "tty 50 132",
+    },
+    Verb {
+        name: "winsize",
+        usage: "ROWS COLS",
+        run: Run::Session { act: acts::winsize, reach: Reach::Members },
+        doc: "the terminal's size, before or after the start.",
+        example: "winsize 24 80",
+    },
+    Verb {
+        name: "kill",
+        usage: "[SIG]",
+        run: Run::Session { act: acts::kill, reach: Reach::Running },
+        doc: "end it: TERM, and after 5 s KILL for all that came of it. With a signal, by name or number: just that one.",
+        example: "kill INT",
+    },
+    Verb {
+        name: "stop",
+        usage: "",
+        run: Run::Session { act: acts::stop, reach: Reach::Running },
+        doc: "freeze the whole session where it is.",
+        example: "stop",
+    },
+    Verb {
+        name: "start",
+        usage: "",
+        run: Run::Session { act: acts::start, reach: Reach::Running },
+        doc: "let a stopped session go on.",
+        example: "start",
+    },
+    Verb {
+        name: "close",
+        usage: "stdin",
+        run: Run::Session { act: acts::close, reach: Reach::Members },
+        doc: "end of stdin, after all that was written.",
+        example: "close stdin",
+    },
+    Verb {
+        name: "roll",
+        usage: "",
+        run: Run::Session { act: acts::roll, reach: Reach::Members },
+        doc: "let output go behind its slowest open reader, so that `limit output` bounds what is kept and not what is written.",
+        example: "roll",
+    },
+    Verb {
+        name: "free",
+        usage: "",
+        run: Run::Session { act: acts::free, reach: Reach::AllWhole },
+        doc: "give everything back: what runs is killed, output and status are forgotten.",
+        example: "free",
+    },
+    Verb {
+        name: "killonclose",
+        usage: "",
+        run: Run::Session { act: acts::killonclose, reach: Reach::Whole },
+        doc: "end and free it when nothing holds it open any more.",
+        example: "killonclose",
+    },
+    Verb {
+        name: "keep",
+        usage: "",
+        run: Run::Session { act: acts::keep, reach: Reach::Whole },
+        doc: "keep it, and its output and status, until `free`.",
+        example: "keep",
+    },
+    Verb {
+        name: "lease",
+        usage: "SECONDS",
+        run: Run::Session { act: acts::lease, reach: Reach::Whole },
+        doc: "how long it is kept when nothing holds it open and nothing runs; 60 s unless said.",
+        example: "lease 3600",
+    },
+    Verb {
+        name: "tag",
+        usage: "key=value…",
+        run: Run::Session { act: acts::tag, reach: Reach::All },
+        doc: "attributes of one's own, shown in info; members inherit them.",
+        example: "tag job=nightly",
+    },
+    Verb {
+        name: "untag",
+        usage: "key…",
+        run: Run::Session { act: acts::untag, reach: Reach::All },
+        doc: "take attributes away.",
+        example: "untag job",
+    },
+    Verb {
+        name: "down",
+        usage: "[keep]",
+        run: Run::Node(acts::down),
+        doc: "stop the node, and what runs on it; with `keep`, leave its programs running for the next `uem up` to find.",
+        example: "down keep",
+    },
+    Verb {
+        name: "try",
+        usage: "VERB…",
+        run: Run::Prefix,
+        doc: "before a verb: best effort, the write succeeds; what failed is in `error`.",
+        example: "try kill",
+    },
+    Verb {
+        name: "dry",
+        usage: "VERB…",
+        run: Run::Prefix,
+        doc: "before a verb: only list in `events` whom it would reach.",
+        example: "dry kill",
+    },
+];
+
+/// Lines of a write to a `ctl`, on their way.
+#[derive(Debug)]
+pub(crate) struct CtlRun {
+    subject: Subject,
+    /// What is still to run.
+    lines: Vec<u8>,
+    /// What the write is answered with.
+    len: u32,
+    /// Sessions that the current line waits for, and what went wrong in it so far.
+    waiting: Vec<SessionId>,
+    reached: usize,
+    problems: Vec<(SessionId, Error)>,
+    best_effort: bool,
+}
+
+impl CtlRun {
+    pub(crate) fn new(subject: Subject, lines: Vec<u8>, len: u32) -> CtlRun {
+        let (waiting, problems) = (Vec::new(), Vec::new());
+        CtlRun { subject, lines, len, waiting, reached: 0, problems, best_effort: false }
+    }
+}
+
+/// What one line came to.
+enum Line {
+    Done,
+    Waiting(Vec<SessionId>),
+    /// Served again, whole, when this is so.
+    Again(On),
+}
+
+impl Kernel {
+    /// Runs lines until one waits or fails, or all are done.
+    pub(crate) fn run_lines(&mut self, who: Who, mut run: CtlRun) -> Outcome {
+        loop {
+            if let Some(id) = self.still_starting(&mut run) {
+                return Outcome::Park(On::Life(id), Ask::Ctl(run));
+            }
+            if let Err(error) = self.line_over(&mut run) {
+                return Err(error).into();
+            }
+            let Some(end) = run.lines.iter().position(|b| *b == b'\n') else {
+                return Outcome::Reply(Reply::Wrote(run.len));
+            };
+            if let Some(id) = self.busy_starting(run.subject) {
+                return Outcome::Park(On::Life(id), Ask::Ctl(run));
+            }
+            let line: Vec<u8> = run.lines[..end].to_vec();
+            match self.run_line(who.uid, &mut run, &line) {
+                Ok(Line::Done) => {}
+                Ok(Line::Waiting(ids)) => run.waiting = ids,
+                Ok(Line::Again(on)) => return Outcome::Park(on, Ask::Ctl(run)),
+                Err(error) => return Err(error).into(),
+            }
+            run.lines.drain(..=end);
+        }
+    }
+
+    /// The last line of a `ctl` that was closed before its newline: nobody is there to be told.
+    pub(crate) fn run_last_line(&mut self, uid: Uid, subject: Subject, line: Vec<u8>) {
+        let mut run = CtlRun::new(subject, Vec::new(), 0);
+        let _failed_is_in_error = self.run_line(uid, &mut run, &line[..line.len() - 1]);
+    }
+
+    /// Drops from those that are waited for who has started or failed; says whom to wait for next.
+    fn still_starting(&mut self, run: &mut CtlRun) -> Option<SessionId> {
+        while let Some(&id) = run.waiting.last() {
+            let session = self.sessions.get(&id);
+            if session.is_some_and(|s| s.state == State::Starting) {
+                return Some(id);
+            }
+            let refused = session.and_then(|s| s.live.as_ref()).and_then(|l| l.refused.clone());
+            run.problems.extend(refused.map(|error| (id, error)));
+            run.waiting.pop();
+        }
+        None
+    }
+
+    /// What a line that reached several came to as one answer.
+    fn line_over(&mut self, run: &mut CtlRun) -> Result<()> {
+        let problems = core::mem::take(&mut run.problems);
+        let reached = core::mem::take(&mut run.reached);
+        let Some((id, first)) = problems.first() else { return Ok(()) };
+        if run.best_effort {
+            return Ok(());
+        }
+        if reached == 1 {
+            return Err(first.clone());
+        }
+        let cause = format!(
+            "{} of {reached} failed; the first, net/{}/{}: {first}",
+            problems.len(),
+            self.node.name,
+            id.0
+        );
+        Err(Error::new(first.errno, cause))
+    }
+
+    /// A line for a session that is just starting waits until it has.
+    fn busy_starting(&self, subject: Subject) -> Option<SessionId> {
+        let Subject::Session(id) = subject else { return None };
+        (self.sessions.get(&id)?.state == State::Starting).then_some(id)
+    }
+
+    fn run_line(&mut self, uid: Uid, run: &mut CtlRun, line: &[u8]) -> Result<Line> {
+        let subject = run.subject;
+        let told = |k: &mut Kernel, verb: &str, error: Error| {
+            let (session, owner) = match subject {
+                Subject::Session(id) => (Some(id), k.sessions.get(&id).map_or(uid, |s| s.owner)),
+                Subject::Cloud | Subject::Node => (None, uid),
+            };
+            k.failed(session, owner, verb, "ctl", &error);
+            Err(error)
+        };
+        let mut words = match words::split(line) {
+            Ok(words) => words,
+            Err(error) => return told(self, "", error),
+        };
+        let (mut dry, mut best_effort) = (false, false);
+        while let Some(prefix @ (b"try" | b"dry")) = words.first().map(Vec::as_slice) {
+            dry |= prefix == b"dry";
+            best_effort |= prefix == b"try";
+            words.remove(0);
+        }
+        run.best_effort = best_effort;
+        if words.is_empty() {
+            return match dry || best_effort {
+                true => told(self, "", Error::new(Errno::INVAL, "try and dry go before a verb")),
+                false => Ok(Line::Done),
+            };
+        }
+        let name = words::lossy(&words.remove(0));
+        let Some(verb) = VERBS.iter().find(|v| v.name == name) else {
+            return told(self, &name, unknown(&name));
+        };
+        let result = match &verb.run {
+            Run::Prefix => Err(Error::new(Errno::INVAL, "try and dry go before a verb")),
+            Run::Node(act) => match subject {
+                Subject::Session(_) => {
+                    Err(Error::new(Errno::INVAL, format!("{name} is for a node's ctl, not for a session's")))
+                }
+                Subject::Cloud | Subject::Node if dry => {
+                    self.would_reach(None, uid, &name);
+                    return Ok(Line::Done);
+                }
+                Subject::Cloud | Subject::Node => act(self, uid, &words),
+            },
+            Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name) {
+                Ok(ids) if dry => {
+                    ids.iter().for_each(|id| self.would_reach(Some(*id), uid, &name));
+                    return Ok(Line::Done);
+                }
+                Ok(ids) => return self.run_on(uid, run, *act, &name, &words, &ids),
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Ok(()) => Ok(Line::Done),
+            Err(error) if best_effort => {
+                let _told = told(self, &name, error);
+                Ok(Line::Done)
+            }
+            Err(error) => told(self, &name, error),
+        }
+    }
+
+    fn would_reach(&mut self, session: Option<SessionId>, uid: Uid, verb: &str) {
+        let owner = session.and_then(|id| self.sessions.get(&id)).map_or(uid, |s| s.owner);
+        let by = self.user(uid).name.clone();
+        self.happened(session, owner, What::WouldReach { verb: verb.into(), by });
+    }
+
+    /// Whom a verb means at this subject.
+    fn reached(&self, uid: Uid, subject: Subject, reach: Reach, verb: &str) -> Result<Vec<SessionId>> {
+        match subject {
+            Subject::Session(id) => {
+                let session = self.session(id)?;
+                let runs = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.runs());
+                Ok(match reach {
+                    _ if !session.is_group() => alloc::vec![id],
+                    Reach::Whole | Reach::AllWhole => alloc::vec![id],
+                    Reach::Running => session.members.values().copied().filter(runs).collect(),
+                    Reach::Members | Reach::All => session.members.values().copied().collect(),
+                })
+            }
+            Subject::Cloud | Subject::Node => {
+                let mine = self.sessions.values().filter(|s| self.stands_for(uid, s.owner));
+                match reach {
+                    Reach::Members | Reach::Whole => Err(Error::new(
+                        Errno::INVAL,
+                        format!("{verb} is for one session or group, not for a whole set"),
+                    )),
+                    Reach::Running => Ok(mine.filter(|s| s.runs()).map(|s| s.id).collect()),
+                    Reach::All => Ok(mine.filter(|s| !s.is_group()).map(|s| s.id).collect()),
+                    Reach::AllWhole => Ok(mine.filter(|s| s.member_of.is_none()).map(|s| s.id).collect()),
+                }
+            }
+        }
+    }
+
+    fn run_on(
+        &mut self,
+        uid: Uid,
+        run: &mut CtlRun,
+        act: fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>,
+        verb: &str,
+        words: &[Vec<u8>],
+        ids: &[SessionId],
+    ) -> Result<Line> {
+        run.reached = ids.len();
+        let mut waiting = Vec::new();
+        for &id in ids {
+            match act(self, id, uid, words) {
+                Ok(Step::Done) => {}
+                Ok(Step::Starting) => waiting.push(id),
+                Ok(Step::User) => return Ok(Line::Again(On::User(words::lossy(&words[0])))),
+                Err(error) => {
+                    let owner = self.sessions.get(&id).map_or(uid, |s| s.owner);
+                    self.failed(Some(id), owner, verb, "ctl", &error);
+                    run.problems.push((id, error));
+                }
+            }
+        }
+        if waiting.is_empty() {
+            self.line_over(run)?;
+            return Ok(Line::Done);
+        }
+        Ok(Line::Waiting(waiting))
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let known: Vec<&str> = VERBS.iter().map(|v| v.name).collect();
+    Error::new(Errno::INVAL, format!("unknown verb {name:?}; known are {}", known.join(" ")))
+}
+
+/// A signal by name, with or without SIG, or by number.
+pub(crate) fn signal_number(word: &str) -> Option<i32> {
+    let upper = word.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    SIGNALS.iter().find(|(n, _)| *n == name).map(|(_, number)| *number)
+}
+
+/// Names of signal(7), as numbered on x86, ARM, RISC-V and POWER.
+pub static SIGNALS: &[(&str, i32)] = &[
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", KILL),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// Names of signals for a sentence.
+pub(crate) fn signal_names() -> String {
+    SIGNALS.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
+}
