@@ -109,6 +109,7 @@ pub(crate) fn unpack(word: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     #[test]
     fn words_split_as_sh_splits_them() {
