@@ -1,0 +1,11 @@
+//! The tests of this crate, in one program: requests made by hand, random kernels, the fuzz target's corpus, and real
+//! mounts.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod conn;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod seeds;
