@@ -1,0 +1,314 @@
+//! A connection to a node, for whoever uses the tree without a mount: the command, tests, benches.
+//!
+//! Requests are sent without waiting for answers: [`Connection::send`] as many as you like, [`flush`] once, and
+//! take answers as they come with [`receive`] and [`next`]. [`call`] does all that for one request, and what is
+//! built on it ([`read_file`], [`write_file`], [`list`]) for a whole file.
+//!
+//! [`flush`]: Connection::flush
+//! [`receive`]: Connection::receive
+//! [`next`]: Connection::next
+//! [`call`]: Connection::call
+//! [`read_file`]: Connection::read_file
+//! [`write_file`]: Connection::write_file
+//! [`list`]: Connection::list
+
+use crate::dial::{Addr, Wire};
+use ninep::{Dialect, client::Client};
+use op::{Access, Entry, Errno, Error, Fid, Op, Reply, Result, Stat, Tag};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno as Os;
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The root of the tree, attached when the connection is made.
+pub const ROOT: Fid = Fid(1);
+
+/// To read.
+pub const READ: Access = Access { read: true, write: false, truncate: false };
+/// To write from the start.
+pub const WRITE: Access = Access { read: false, write: true, truncate: true };
+/// Both.
+pub const BOTH: Access = Access { read: true, write: true, truncate: false };
+
+/// A connection to a node.
+#[derive(Debug)]
+pub struct Connection {
+    wire: Wire,
+    client: Client,
+    /// Answers that somebody else waits for.
+    replies: VecDeque<(Tag, Reply)>,
+    /// Requests whose answers nobody waits for.
+    ignored: BTreeSet<Tag>,
+    buffer: Vec<u8>,
+    gone: Option<Error>,
+}
+
+impl Connection {
+    /// Connects and attaches. Nothing is waited for but the connection itself and the version.
+    ///
+    /// # Errors
+    /// What the system says to connecting, with the address.
+    pub fn dial(addr: &Addr) -> Result<Connection> {
+        let failed = |e: std::io::Error| {
+            let errno = e.raw_os_error().and_then(|n| u16::try_from(n).ok()).map_or(Errno::IO, Errno);
+            Error::new(errno, format!("{addr}: {e}"))
+        };
+        let wire = addr.dial().map_err(failed)?;
+        rustix::io::ioctl_fionbio(&wire, true).map_err(|e| failed(e.into()))?;
+        let client = Client::new(Dialect::Uem, ninep::MSIZE_MAX);
+        let (replies, ignored) = (VecDeque::new(), BTreeSet::new());
+        let mut this = Connection { wire, client, replies, ignored, buffer: vec![0; 256 << 10], gone: None };
+        let fid = this.client.new_fid();
+        assert_eq!(fid, ROOT, "the first fid of a connection is the root's");
+        this.call(Op::Attach { fid: ROOT, tree: String::new() })?;
+        Ok(this)
+    }
+
+    /// Most bytes of one read or write.
+    pub fn max_io(&self) -> u32 {
+        self.client.max_io()
+    }
+
+    /// A fid that is not in use.
+    pub fn new_fid(&mut self) -> Fid {
+        self.client.new_fid()
+    }
+
+    /// Asks; the bytes leave with the next [`flush`](Connection::flush).
+    pub fn send(&mut self, op: Op) -> Tag {
+        self.client.request(op)
+    }
+
+    /// Walks from `from` along a path to a new fid; the walk is sent, not answered.
+    pub fn walk(&mut self, from: Fid, path: &str) -> (Fid, Tag) {
+        let newfid = self.new_fid();
+        let names = path.split('/').filter(|n| !n.is_empty()).map(String::from).collect();
+        (newfid, self.send(Op::Walk { fid: from, newfid, names }))
+    }
+
+    /// For poll(2): readable when [`receive`](Connection::receive) has something to do.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.wire.as_fd()
+    }
+
+    /// Whether bytes wait to be sent: poll for writing too.
+    pub fn wants_write(&self) -> bool {
+        !self.client.output().is_empty()
+    }
+
+    /// Requests that are not answered yet.
+    pub fn outstanding(&self) -> usize {
+        self.client.outstanding()
+    }
+
+    /// Sends what the connection takes now.
+    pub fn flush(&mut self) {
+        while !self.client.output().is_empty() && self.gone.is_none() {
+            match rustix::net::send(&self.wire, self.client.output(), rustix::net::SendFlags::NOSIGNAL) {
+                Ok(n) => self.client.consume(n),
+                Err(Os::INTR) => {}
+                Err(Os::AGAIN) => break,
+                Err(error) => self.lost(&format!("the connection broke: {error}")),
+            }
+        }
+    }
+
+    /// Takes what has arrived. When the node is gone, everything that waits is answered with an error.
+    pub fn receive(&mut self) {
+        while self.gone.is_none() {
+            match rustix::io::read(&self.wire, &mut self.buffer[..]) {
+                Ok(0) => self.lost("the node closed the connection: it was stopped, or died"),
+                Ok(n) => {
+                    if let Err(broken) = self.client.receive(&self.buffer[..n]) {
+                        self.lost(&format!("the node does not speak as expected: {}", broken.0));
+                    }
+                    if n < self.buffer.len() {
+                        break;
+                    }
+                }
+                Err(Os::INTR) => {}
+                Err(Os::AGAIN) => break,
+                Err(error) => self.lost(&format!("the connection broke: {error}")),
+            }
+        }
+        while let Some((tag, reply)) = self.client.next_reply() {
+            if !self.ignored.remove(&tag) {
+                self.replies.push_back((tag, reply));
+            }
+        }
+        self.flush();
+    }
+
+    fn lost(&mut self, cause: &str) {
+        let error = Error::new(Errno::STALE, cause);
+        self.client.hang_up(&error);
+        self.gone = Some(error);
+    }
+
+    /// Whether the node is gone, and why.
+    pub fn gone(&self) -> Option<&Error> {
+        self.gone.as_ref()
+    }
+
+    /// The next answer that has come.
+    pub fn next(&mut self) -> Option<(Tag, Reply)> {
+        self.replies.pop_front()
+    }
+
+    /// Waits for the answer to one request; others stay for [`next`](Connection::next).
+    ///
+    /// # Errors
+    /// What the node says, or that it is gone.
+    pub fn wait_for(&mut self, tag: Tag) -> Result<Reply> {
+        loop {
+            if let Some(at) = self.replies.iter().position(|(t, _)| *t == tag) {
+                return match self.replies.remove(at) {
+                    Some((_, Reply::Failed(error))) => Err(error),
+                    Some((_, reply)) => Ok(reply),
+                    None => Err(Errno::IO.into()),
+                };
+            }
+            if let Some(error) = &self.gone {
+                return Err(error.clone());
+            }
+            self.flush();
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, self.wants_write());
+            match poll(&mut [PollFd::new(&self.wire, flags)], None) {
+                Ok(_) | Err(Os::INTR) => {}
+                Err(error) => self.lost(&format!("poll: {error}")),
+            }
+            self.receive();
+        }
+    }
+
+    /// Asks one thing and waits for its answer.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn call(&mut self, op: Op) -> Result<Reply> {
+        let tag = self.send(op);
+        self.wait_for(tag)
+    }
+
+    /// Forgets a fid; nobody waits for the answer.
+    pub fn clunk(&mut self, fid: Fid) {
+        let tag = self.send(Op::Clunk { fid });
+        self.ignored.insert(tag);
+        self.flush();
+    }
+
+    /// Walks to a path and opens it.
+    ///
+    /// # Errors
+    /// What the node says; a walk that stops half-way is "no such file".
+    pub fn open(&mut self, path: &str, access: Access) -> Result<Fid> {
+        let (fid, walked) = self.walk(ROOT, path);
+        let opened = self.send(Op::Open { fid, access });
+        let steps = path.split('/').filter(|n| !n.is_empty()).count();
+        let walked = self.wait_for(walked);
+        let opened = self.wait_for(opened);
+        match walked? {
+            Reply::Walked(qids) if qids.len() < steps => Err(Errno::NOENT.into()),
+            _ => match opened {
+                Ok(_) => Ok(fid),
+                Err(error) => {
+                    self.clunk(fid);
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// Reads a file from its start to its end; waits at the end of what waits there.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn read_file(&mut self, path: &str) -> Result<Vec<u8>> {
+        let fid = self.open(path, READ)?;
+        let mut all = Vec::new();
+        loop {
+            let op = Op::Read { fid, offset: all.len() as u64, count: self.max_io(), wait: true };
+            match self.call(op) {
+                Ok(Reply::Data(data)) if data.is_empty() => break,
+                Ok(Reply::Data(data)) => all.extend(data),
+                Ok(_) => return Err(Errno::PROTO.into()),
+                Err(error) => {
+                    self.clunk(fid);
+                    return Err(error);
+                }
+            }
+        }
+        self.clunk(fid);
+        Ok(all)
+    }
+
+    /// Writes all of `data` to a file.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn write_file(&mut self, path: &str, data: &[u8]) -> Result<()> {
+        let fid = self.open(path, WRITE)?;
+        let result = self.write(fid, data);
+        self.clunk(fid);
+        result
+    }
+
+    /// Writes all of `data` to an open fid.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn write(&mut self, fid: Fid, data: &[u8]) -> Result<()> {
+        let mut offset = 0;
+        for part in data.chunks(self.max_io() as usize) {
+            self.call(Op::Write { fid, offset, data: part.to_vec() })?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// All entries of a directory.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn list(&mut self, path: &str) -> Result<Vec<Entry>> {
+        let fid = self.open(path, READ)?;
+        let mut all: Vec<Entry> = Vec::new();
+        loop {
+            let cookie = all.last().map_or(0, |e| e.cookie);
+            match self.call(Op::List { fid, cookie, count: 1024 }) {
+                Ok(Reply::Listed(entries)) if entries.is_empty() => break,
+                Ok(Reply::Listed(entries)) => all.extend(entries),
+                Ok(_) => return Err(Errno::PROTO.into()),
+                Err(error) => {
+                    self.clunk(fid);
+                    return Err(error);
+                }
+            }
+        }
+        self.clunk(fid);
+        Ok(all)
+    }
+
+    /// A file's attributes.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn stat(&mut self, path: &str) -> Result<Stat> {
+        let (fid, walked) = self.walk(ROOT, path);
+        let stated = self.send(Op::Stat { fid });
+        let steps = path.split('/').filter(|n| !n.is_empty()).count();
+        let walked = self.wait_for(walked);
+        let stated = self.wait_for(stated);
+        match walked? {
+            Reply::Walked(qids) if qids.len() < steps => Err(Errno::NOENT.into()),
+            _ => {
+                self.clunk(fid);
+                match stated? {
+                    Reply::Stat(stat) => Ok(stat),
+                    _ => Err(Errno::PROTO.into()),
+                }
+            }
+        }
+    }
+}

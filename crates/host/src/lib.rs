@@ -1,0 +1,33 @@
+//! A node of uem as a process: the loop that reads clocks and descriptors, hands what it sees to the kernel as
+//! events, and does what the kernel says. One thread, one `epoll`; a request runs from its door through the
+//! kernel and back without a hop.
+//!
+//! ```text
+//!   9P socket ─┐                                  ┌─ journal
+//!   FUSE ──────┼─▶ Op ─▶ Kernel::handle ─▶ Effect ┼─ provider ─▶ programs
+//!   provider ──┘  Event                           └─ Reply ─▶ the door it came from
+//! ```
+//!
+//! *Architecture invariants.* Nothing is sent before the journal has what it promises ([`Node::run`] does things
+//! in that order). A door decides nothing: it turns bytes into `Op`s and `Reply`s into bytes.
+//!
+//! [`client`] is the other side: a connection to a node for the command, tests and benches.
+#![forbid(unsafe_code)]
+
+mod settings;
+mod node;
+mod door;
+mod journal;
+mod users;
+mod machine;
+mod provider;
+mod clock;
+mod poll;
+pub mod dial;
+pub mod client;
+
+pub use clock::now;
+pub use machine::host_name;
+pub use node::{Node, Stopped};
+pub use provider::Provider;
+pub use settings::{Settings, default_state};
