@@ -40,7 +40,7 @@ impl Conn {
                 self.respond(at, &Rmsg::Walk { qids: Qids::Write(&qids) });
             }
             (Work::Walk { names }, Reply::Walked(qids)) if !qids.is_empty() && qids.len() < names => {
-                newfid.into_iter().for_each(|newfid| self.fids.unbind(newfid));
+                newfid.into_iter().for_each(|newfid| self.fids.unmake(newfid));
                 self.respond(at, &Rmsg::Walk { qids: Qids::Write(&qids) });
             }
             (Work::Walk { .. }, Reply::Walked(qids)) if qids.is_empty() => {
@@ -208,7 +208,7 @@ impl Conn {
     /// Answers a message with an error; the fid that it was to make is none.
     pub(super) fn fail(&mut self, at: usize, error: &Error) {
         if let Some(newfid) = self.request(at).newfid {
-            self.fids.unbind(newfid);
+            self.fids.unmake(newfid);
         }
         if let Some(tag) = self.request(at).tag {
             self.refuse(tag, error);

@@ -21,6 +21,8 @@ pub(super) struct Row {
     pub(super) busy: Option<usize>,
     /// Those held back, oldest first.
     pub(super) waiting: VecDeque<usize>,
+    /// The walk that was to make it did not: what was held back for it fails.
+    pub(super) unmade: bool,
     /// Its clunk is asked.
     pub(super) leaving: bool,
     /// Open, and a directory.
@@ -94,6 +96,12 @@ impl Fids {
         if row.users == 0 && row.client.is_none() {
             self.rows.remove(at);
         }
+    }
+
+    /// It was not made after all. Only while a user holds the row.
+    pub(super) fn unmake(&mut self, at: usize) {
+        self.unbind(at);
+        self.row(at).unmade = true;
     }
 
     /// The client's number does not stand for this row any more. Only while a user holds the row.

@@ -41,7 +41,7 @@ impl Conn {
             let fid = fid.expect("only what is about a fid is held");
             self.fids.row(fid).waiting.retain(|held| *held != at);
             // Nothing made it, so nothing needs to clunk it.
-            newfid.into_iter().for_each(|newfid| self.fids.unbind(newfid));
+            newfid.into_iter().for_each(|newfid| self.fids.unmake(newfid));
             self.close(at);
         } else {
             let target = tag_at(at, request.seq);
@@ -60,6 +60,7 @@ impl Conn {
             && let Some(newfid) = request.newfid
         {
             self.forget(newfid, asks);
+            self.fids.unmake(newfid);
         }
         self.close(at);
     }

@@ -11,10 +11,13 @@
 //! ```
 //!
 //! Messages become `Op`s in the order in which they came, at once; so their order per fid is kept, and nothing
-//! waits for anything else, except that a message which takes several `Op`s (`Tmkdir`, `Tunlinkat`; and in
-//! 9P2000, where a read means a listing if the file is a directory, `Topen`) holds back what its own fid is asked
-//! meanwhile. `Tag`s and `Fid`s of the `Op`s are this module's own: no number is used again before
-//! everything that knew it is answered, whatever the client does with its own numbers.
+//! waits for anything else, but for this: a message that changes what a fid is (makes, moves or opens it) or takes
+//! several `Op`s (`Tmkdir`, `Tunlinkat`) holds back what that fid is asked meanwhile.
+//!
+//! *Architecture invariants.* No `Op` is asked about a fid whose making or opening is not answered yet: a client may
+//! send walk, open, read and clunk in one go, and what answers the `Op`s may take its time over the walk. `Tag`s
+//! and `Fid`s of the `Op`s are this module's own: no number is used again before everything that knew it is
+//! answered, whatever the client does with its own numbers.
 
 mod answer;
 mod fid;

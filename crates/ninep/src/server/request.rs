@@ -100,9 +100,10 @@ impl Work {
     }
 
     /// Whether other messages about the same fid wait until it is done.
-    fn is_exclusive(&self, dialect: Dialect) -> bool {
-        matches!(self, Work::MkdirWalk { .. } | Work::UnlinkWalk { .. } | Work::ReadDir { .. })
-            || dialect == Dialect::Plain && matches!(self, Work::Open { .. } | Work::Create { .. })
+    fn is_exclusive(&self, in_place: bool) -> bool {
+        let changes = matches!(self, Work::Open { .. } | Work::Create { .. } | Work::ReadDir { .. });
+        let has_steps = matches!(self, Work::MkdirWalk { .. } | Work::UnlinkWalk { .. });
+        changes || has_steps || in_place && matches!(self, Work::Walk { .. })
     }
 }
 
@@ -142,12 +143,12 @@ impl Conn {
         let at =
             self.requests.insert(Request { tag: Some(tag), fid, newfid, seq: 0, work, flushes: Vec::new() });
         self.tags.insert(tag, at);
+        if let Some(newfid) = newfid {
+            self.fids.row(newfid).busy = Some(at);
+        }
         if let Some(fid) = fid.filter(|_| busy) {
             self.request(at).work = Work::Held(frame.to_vec());
             self.fids.row(fid).waiting.push_back(at);
-            if let Some(newfid) = newfid {
-                self.fids.row(newfid).busy = Some(at);
-            }
         } else {
             self.start(at, message, asks);
         }
@@ -156,10 +157,14 @@ impl Conn {
 
     /// Asks what a message asks first.
     fn start(&mut self, at: usize, message: &Tmsg<'_>, asks: &mut VecDeque<(Tag, Op)>) {
+        let Request { fid, newfid, .. } = *self.request(at);
+        if fid.is_some_and(|fid| self.fids.row(fid).unmade) {
+            return self.fail(at, &Error::new(Errno::BADF, "unknown fid"));
+        }
         match self.plan(at, message) {
             Ok(Plan::Ask(work, op)) => {
-                if let Some(fid) = self.request(at).fid {
-                    if work.is_exclusive(self.spoken()) {
+                if let Some(fid) = fid {
+                    if work.is_exclusive(newfid.is_none()) {
                         self.fids.row(fid).busy = Some(at);
                     }
                     self.fids.row(fid).leaving |= work.leaves();
@@ -191,16 +196,8 @@ impl Conn {
                 let Work::Held(frame) = core::mem::replace(&mut self.request(at).work, Work::Settling) else {
                     unreachable!("only held requests wait");
                 };
-                let newfid = self.request(at).newfid;
                 let (_, message) = Tmsg::decode(&frame, self.spoken()).expect("it was decoded when it came");
                 self.start(at, &message, asks);
-                if let Some(newfid) = newfid
-                    && let Some(row) = self.fids.get(newfid)
-                    && row.busy == Some(at)
-                {
-                    row.busy = None;
-                    self.ready.push_back(newfid);
-                }
             }
         }
     }
