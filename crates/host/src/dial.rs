@@ -32,10 +32,14 @@ impl Addr {
             return Ok(Addr::Tcp(host.trim_matches(['[', ']']).into(), port(p)?));
         }
         if let Some((kind, _)) = text.split_once('!') {
-            return Err(format!("{text:?}: this uem cannot dial {kind}!…; write unix!/path or tcp!host!port"));
+            return Err(format!(
+                "{text:?}: this uem cannot dial {kind}!…; write unix!/path or tcp!host!port"
+            ));
         }
         match text.rsplit_once(':') {
-            Some((host, p)) if !host.is_empty() => Ok(Addr::Tcp(host.trim_matches(['[', ']']).into(), port(p)?)),
+            Some((host, p)) if !host.is_empty() => {
+                Ok(Addr::Tcp(host.trim_matches(['[', ']']).into(), port(p)?))
+            }
             _ => Err(bad()),
         }
     }
@@ -57,10 +61,8 @@ impl Addr {
 
     /// Listens on a TCP address, which must be of this machine only: what is not encrypted goes no further.
     pub(crate) fn listen_tcp(host: &str, port: u16) -> Result<TcpListener, String> {
-        let addrs: Vec<SocketAddr> = (host, port)
-            .to_socket_addrs()
-            .map_err(|e| format!("tcp!{host}!{port}: {e}"))?
-            .collect();
+        let addrs: Vec<SocketAddr> =
+            (host, port).to_socket_addrs().map_err(|e| format!("tcp!{host}!{port}: {e}"))?.collect();
         if let Some(addr) = addrs.iter().find(|a| !a.ip().is_loopback()) {
             return Err(format!(
                 "tcp!{host}!{port}: {} is not loopback, and 9P is not encrypted; use 127.0.0.1 or localhost",

@@ -14,20 +14,20 @@
 //! [`client`] is the other side: a connection to a node for the command, tests and benches.
 #![forbid(unsafe_code)]
 
-mod settings;
-mod node;
+pub mod client;
+mod clock;
+pub mod dial;
 mod door;
 mod journal;
-mod users;
 mod machine;
-mod provider;
-mod clock;
+mod node;
 mod poll;
-pub mod dial;
-pub mod client;
+mod provider;
+mod settings;
+mod users;
 
 pub use clock::now;
 pub use machine::host_name;
 pub use node::{Node, Stopped};
-pub use provider::Provider;
+pub use provider::{Local, Provider};
 pub use settings::{Settings, default_state};

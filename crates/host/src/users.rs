@@ -57,7 +57,8 @@ fn find(path: &str, wanted: impl Fn(&[&str]) -> bool) -> Option<String> {
 }
 
 fn getent(base: &str, key: &str) -> Option<String> {
-    let out = Command::new("getent").arg(base).arg(key).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let out =
+        Command::new("getent").arg(base).arg(key).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
     out.status.success().then(|| text.lines().next().map(String::from)).flatten()
 }
@@ -79,7 +80,13 @@ fn user(entry: &str) -> Option<User> {
         }
     }
     let shell = if shell.is_empty() { "/bin/sh" } else { shell };
-    Some(User { uid: Uid(uid.parse().ok()?), name: name.into(), groups, home: home.into(), shell: shell.into() })
+    Some(User {
+        uid: Uid(uid.parse().ok()?),
+        name: name.into(),
+        groups,
+        home: home.into(),
+        shell: shell.into(),
+    })
 }
 
 fn group_name(gid: u32) -> Arc<str> {

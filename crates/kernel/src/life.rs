@@ -248,6 +248,10 @@ impl Kernel {
             }
         }
         self.set_timer(id, Timer::Wall, wall);
+        if adopted && let Some(live) = self.sessions.get(&id).and_then(|s| s.live.as_ref()) {
+            // The provider knows what runs, but not what it may use.
+            self.out.push(Effect::Act(Act::Limit { session: id, limits: live.setup.limits }));
+        }
         if !feed.is_empty() {
             self.out.push(Effect::Act(Act::Feed { session: id, data: feed }));
         }
@@ -676,6 +680,10 @@ impl Kernel {
             if let State::Ended { order, .. } = session.state {
                 self.next_end = self.next_end.max(order + 1);
                 self.ended.insert(order, id);
+                if session.output.iter().any(|out| out.len > 0) {
+                    // Nothing runs, but there is a spool to read.
+                    self.out.push(Effect::Act(Act::Adopt { session: id, mark: String::new() }));
+                }
             } else if session.runs() {
                 self.running += 1;
                 let mark = session.live.as_ref().map(|l| l.mark.clone()).unwrap_or_default();

@@ -1,0 +1,570 @@
+//! The loop. One turn: wait until something is ready, hand it to the kernel, do what the kernel says; then, and
+//! not before, write the journal, let the provider forget what it told, and send the answers.
+
+use crate::{
+    Settings,
+    clock::now,
+    dial::Addr,
+    door::{Listener, Wired},
+    journal::Journal,
+    machine,
+    poll::Poll,
+    provider::Provider,
+    users::Users,
+};
+use kernel::{Attr, ClientId, Effect, Event, Kernel};
+use op::{Act, Errno, Error, Op, Reply, Tag, Tell, Uid};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How a node came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// Its programs are to live on.
+    pub keep: bool,
+}
+
+/// A node: one kernel and everything around it.
+pub struct Node<P: Provider> {
+    kernel: Kernel,
+    provider: P,
+    journal: Journal,
+    users: Users,
+    settings: Settings,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    clients: BTreeMap<ClientId, Wired>,
+    mount: Option<Mounted>,
+    signals: UnixStream,
+    next_client: u64,
+    asks: VecDeque<Ask>,
+    events: VecDeque<Event>,
+    effects: Vec<Effect>,
+    tells: Vec<Tell>,
+    /// Clients with something to send, or whose polling may have to change.
+    touched: BTreeSet<ClientId>,
+    wake_at: Option<op::Mono>,
+    ending: Option<Ending>,
+    buffer: Vec<u8>,
+}
+
+/// What a client does, in order.
+enum Ask {
+    Connect { client: ClientId, links: bool },
+    Op { client: ClientId, tag: Tag, uid: Uid, op: Op },
+}
+
+impl Ask {
+    fn client(&self) -> ClientId {
+        match self {
+            Ask::Connect { client, .. } | Ask::Op { client, .. } => *client,
+        }
+    }
+}
+
+struct Mounted {
+    mount: fuse::Mount,
+    conn: fuse::Conn,
+    client: ClientId,
+    steps: VecDeque<fuse::Step>,
+    /// Answers for the kernel's FUSE, kept back until the journal is written.
+    answers: Vec<fuse::Answer>,
+    over: bool,
+}
+
+struct Ending {
+    keep: bool,
+    /// What is left then is left.
+    at: op::Mono,
+}
+
+/// Tokens of `poll`: these, then listeners, then clients.
+const PROVIDER: u64 = 0;
+const SIGNALS: u64 = 1;
+const MOUNT: u64 = 2;
+const LISTENERS: u64 = 16;
+const CLIENTS: u64 = 1 << 32;
+
+/// Bytes read from one client, and requests taken from the mount, before others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+const TURN_REQUESTS: usize = 64;
+
+/// How long programs have to end when the node is stopped: the grace, and a little for what follows it.
+const LAST: Duration = Duration::from_secs(7);
+
+impl<P: Provider> Node<P> {
+    /// Makes a node of its settings and its journal, and opens its doors. Programs of an earlier life are found
+    /// again before anybody can ask for them.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be had.
+    pub fn open(settings: Settings, provider: P) -> Result<Node<P>, String> {
+        let said = |what: &str| {
+            let what = what.to_string();
+            move |e: std::io::Error| format!("{what}: {e}")
+        };
+        std::fs::create_dir_all(&settings.state).map_err(said(&settings.state.display().to_string()))?;
+        let (journal, lines) = Journal::open(&settings.state).map_err(said("the journal"))?;
+        let mut users = Users::default();
+        users.refresh();
+        let (owner, _) = users.by_uid(Uid(rustix::process::geteuid().as_raw()));
+        let mut attrs = machine::attributes();
+        attrs.push(("state_dir".into(), Attr::Text(settings.state.display().to_string())));
+        attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
+        let name = settings.name.as_str().into();
+        let node = kernel::Node { name, owner, env: settings.env.clone(), attrs, started: now().wall };
+        let poll = Poll::new().map_err(said("epoll"))?;
+        let signals = signals(&poll).map_err(said("signals"))?;
+        poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
+        let mut this = Node {
+            kernel: Kernel::new(node),
+            provider,
+            journal,
+            users,
+            poll,
+            listeners: Vec::new(),
+            clients: BTreeMap::new(),
+            mount: None,
+            signals,
+            next_client: 1,
+            asks: VecDeque::new(),
+            events: VecDeque::new(),
+            effects: Vec::new(),
+            tells: Vec::new(),
+            touched: BTreeSet::new(),
+            wake_at: None,
+            ending: None,
+            buffer: vec![0; fuse::limits::BUFFER.max(TURN_BYTES)],
+            settings,
+        };
+        this.events.extend(lines.into_iter().map(Event::Recall));
+        this.events.push_back(Event::Recalled);
+        this.pump();
+        this.provider.recalled(&mut this.tells);
+        this.take_tells();
+        this.pump();
+        this.settle();
+        this.open_doors()?;
+        Ok(this)
+    }
+
+    fn open_doors(&mut self) -> Result<(), String> {
+        let mut addrs = vec![Addr::Unix(self.settings.socket())];
+        addrs.extend(self.settings.ninep.iter().cloned());
+        for addr in addrs {
+            let listener = Listener::new(&addr)?;
+            let token = LISTENERS + self.listeners.len() as u64;
+            self.poll.add(&listener, token, true, false).map_err(|e| format!("{addr}: {e}"))?;
+            self.listeners.push(listener);
+        }
+        if self.settings.stdio {
+            self.open_stdio().map_err(|e| format!("standard input and output: {e}"))?;
+        }
+        if let Some(dir) = self.settings.mount.clone() {
+            let mount = fuse::Mount::new(&dir).map_err(|e| format!("mounting on {}: {e}", dir.display()))?;
+            self.poll.add(mount.fd(), MOUNT, true, false).map_err(|e| format!("the mount: {e}"))?;
+            let client = self.new_client();
+            self.events.push_back(Event::Connect { client, links: true });
+            let uid = Uid(rustix::process::geteuid().as_raw());
+            let conn = fuse::Conn::new(fuse::Config { uid, ..fuse::Config::default() });
+            let (steps, answers) = (VecDeque::new(), Vec::new());
+            self.mount = Some(Mounted { mount, conn, client, steps, answers, over: false });
+            self.pump();
+        }
+        Ok(())
+    }
+
+    fn open_stdio(&mut self) -> std::io::Result<()> {
+        let input = rustix::stdio::stdin().try_clone_to_owned()?;
+        let output = rustix::stdio::stdout().try_clone_to_owned()?;
+        for fd in [&input, &output] {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        let uid = Uid(rustix::process::getuid().as_raw());
+        self.admit(Wired::new(input, Some(output), uid));
+        Ok(())
+    }
+
+    /// Where it can be talked to; of port 0, the port that was given.
+    pub fn addrs(&self) -> Vec<Addr> {
+        self.listeners.iter().filter_map(Listener::addr).collect()
+    }
+
+    /// The provider, for a test that scripts it.
+    pub fn provider_mut(&mut self) -> &mut P {
+        &mut self.provider
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// Only what must not happen: `epoll` itself failed.
+    pub fn run(&mut self) -> Result<Stopped, String> {
+        loop {
+            if let Some(stopped) = self.turn(None)? {
+                return Ok(stopped);
+            }
+        }
+    }
+
+    /// One turn of the loop, which waits at most so long for something to do.
+    ///
+    /// # Errors
+    /// As [`run`](Node::run).
+    pub fn turn(&mut self, most: Option<Duration>) -> Result<Option<Stopped>, String> {
+        let timeout = [self.until(self.wake_at), self.until(self.ending.as_ref().map(|e| e.at)), most];
+        let mut ready = Vec::new();
+        let timeout =
+            timeout.into_iter().flatten().chain(self.journal.full.then_some(Duration::from_secs(1))).min();
+        self.poll.wait(timeout, &mut ready).map_err(|e| format!("epoll: {e}"))?;
+        if self.wake_at.is_some_and(|at| at <= now().mono) {
+            self.wake_at = None;
+            self.events.push_back(Event::Tick);
+        }
+        for token in ready {
+            match token {
+                PROVIDER => {
+                    self.provider.turn(&mut self.tells);
+                    self.take_tells();
+                }
+                SIGNALS => self.signalled(),
+                MOUNT => self.mount_ready(),
+                token if token >= CLIENTS => self.client_ready(ClientId(token - CLIENTS)),
+                token => self.accept((token - LISTENERS) as usize),
+            }
+            self.pump();
+        }
+        self.pump();
+        self.settle();
+        Ok(self.stopped())
+    }
+
+    fn until(&self, at: Option<op::Mono>) -> Option<Duration> {
+        at.map(|at| at.since(now().mono))
+    }
+
+    // ── events in ──────────────────────────────────────────────────────────────────────────
+
+    fn take_tells(&mut self) {
+        self.events.extend(self.tells.drain(..).map(Event::Told));
+    }
+
+    fn signalled(&mut self) {
+        let mut bytes = [0; 64];
+        let _how_often_does_not_matter = self.signals.read(&mut bytes);
+        // The same as `echo down > ctl`, said by the node's owner.
+        let owner = Uid(rustix::process::geteuid().as_raw());
+        let client = self.new_client();
+        self.events.push_back(Event::Connect { client, links: false });
+        let fid = op::Fid(0);
+        let access = op::Access { write: true, ..op::Access::default() };
+        for (tag, op) in [
+            Op::Attach { fid, tree: String::new() },
+            Op::Walk { fid, newfid: fid, names: vec!["ctl".into()] },
+            Op::Open { fid, access },
+            Op::Write { fid, offset: 0, data: b"down\n".to_vec() },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            self.events.push_back(Event::Request { client, tag: Tag(tag as u64), uid: owner, op });
+        }
+        self.events.push_back(Event::Hangup(client));
+    }
+
+    fn accept(&mut self, at: usize) {
+        loop {
+            match self.listeners[at].accept() {
+                Ok(Some(wired)) => {
+                    if self.clients.len() < kernel::limits::CLIENTS {
+                        self.users.refresh();
+                        self.admit(wired);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    eprintln!("uem: a connection was not accepted: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn new_client(&mut self) -> ClientId {
+        self.next_client += 1;
+        ClientId(self.next_client)
+    }
+
+    fn admit(&mut self, mut wired: Wired) {
+        let client = self.new_client();
+        let token = CLIENTS + client.0;
+        if self.poll.add(wired.input(), token, true, false).is_err() {
+            return;
+        }
+        if let Some(output) = wired.other_output() {
+            // Only polled while it is full; a file can't be polled and never is.
+            let _never_full = self.poll.add(output, token, false, false);
+        }
+        wired.polled = (true, false);
+        self.clients.insert(client, wired);
+    }
+
+    fn client_ready(&mut self, client: ClientId) {
+        let Some(wired) = self.clients.get_mut(&client) else { return };
+        self.touched.insert(client);
+        if wired.over || !wired.conn.wants_input() {
+            return;
+        }
+        let mut asks = VecDeque::new();
+        match wired.read(&mut self.buffer[..TURN_BYTES]) {
+            Ok(None) => {}
+            Ok(Some(0)) => wired.over = true,
+            Ok(Some(n)) => {
+                if let Err(broken) = wired.conn.receive(&self.buffer[..n], &mut asks) {
+                    eprintln!("uem: a client of uid {} was hung up: {}", wired.uid.0, broken.0);
+                    wired.over = true;
+                }
+            }
+            Err(_) => wired.over = true,
+        }
+        self.ask(client, asks);
+    }
+
+    fn ask(&mut self, client: ClientId, asks: VecDeque<(Tag, Op)>) {
+        let Some(wired) = self.clients.get_mut(&client) else { return };
+        let uid = wired.uid;
+        for (tag, op) in asks {
+            if let Op::Attach { .. } = op {
+                // Which dialect is spoken is known now; a client that begins anew has clunked everything.
+                let links = wired.understands_links();
+                if wired.links != Some(links) {
+                    wired.links = Some(links);
+                    self.asks.push_back(Ask::Connect { client, links });
+                }
+            }
+            self.asks.push_back(Ask::Op { client, tag, uid, op });
+        }
+    }
+
+    fn mount_ready(&mut self) {
+        let Some(m) = &mut self.mount else { return };
+        for _ in 0..TURN_REQUESTS {
+            match m.mount.read(&mut self.buffer) {
+                Ok(fuse::Incoming::Message(n)) => m.conn.receive(&self.buffer[..n], &mut m.steps),
+                Ok(fuse::Incoming::Empty) => break,
+                Ok(fuse::Incoming::Unmounted) => {
+                    m.conn.hang_up(&mut m.steps);
+                    m.over = true;
+                    break;
+                }
+                Err(error) => {
+                    eprintln!("uem: reading from the mount: {error}");
+                    break;
+                }
+            }
+        }
+        self.take_steps();
+    }
+
+    fn take_steps(&mut self) {
+        let Some(m) = &mut self.mount else { return };
+        while let Some(step) = m.steps.pop_front() {
+            match step {
+                fuse::Step::Ask { tag, uid, op } => {
+                    self.asks.push_back(Ask::Op { client: m.client, tag, uid, op })
+                }
+                fuse::Step::Send(answer) => m.answers.push(answer),
+                fuse::Step::Unmounted => m.over = true,
+            }
+        }
+    }
+
+    // ── the kernel, and effects out ────────────────────────────────────────────────────────
+
+    /// Hands over all that has come in, and what comes of it, until nothing is left.
+    fn pump(&mut self) {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                self.handle(event);
+                continue;
+            }
+            match self.asks.pop_front() {
+                Some(Ask::Connect { client, links }) => self.handle(Event::Connect { client, links }),
+                Some(Ask::Op { client, tag, uid, op }) => {
+                    self.introduce(uid);
+                    self.handle(Event::Request { client, tag, uid, op });
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Tells the kernel who a user is, before his first request.
+    fn introduce(&mut self, uid: Uid) {
+        let (user, news) = self.users.by_uid(uid);
+        if news {
+            self.handle(Event::User(user));
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.kernel.handle(now(), event, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Answer(client, tag, reply) => self.answer(client, tag, reply),
+            Effect::AnswerSpool { client, tag, session, stream, offset, count } => {
+                let mut data = vec![0; count as usize];
+                let reply = match self.provider.read_spool(session, stream, offset, &mut data) {
+                    Ok(n) => {
+                        data.truncate(n);
+                        Reply::Data(data)
+                    }
+                    Err(e) => Reply::Failed(Error::new(
+                        Errno::IO,
+                        format!("the spool of session {}: {e}", session.0),
+                    )),
+                };
+                self.answer(client, tag, reply);
+            }
+            Effect::Act(act) => {
+                if let Act::Start(_) = act {
+                    // Should the node die now, it must know of the program it began to start.
+                    self.journal.flush();
+                }
+                self.provider.act(act, &mut self.tells);
+                self.take_tells();
+            }
+            Effect::Journal(line) => self.journal.append(&line),
+            Effect::Rewrite(lines) => {
+                if let Err(error) = self.journal.rewrite(&lines) {
+                    eprintln!("uem: the journal could not be written anew: {error}");
+                }
+            }
+            Effect::WakeAt(at) => self.wake_at = at,
+            Effect::Measure => self.events.push_back(Event::Measured(machine::gauges(&self.settings.state))),
+            Effect::Gauge(session, pid) => {
+                let usage = self.provider.usage(session, pid);
+                self.events.push_back(Event::Gauged(session, usage));
+            }
+            Effect::FindUser(name) => self.events.push_back(match self.users.by_name(&name) {
+                Some(user) => Event::User(user),
+                None => Event::NoUser(name),
+            }),
+            Effect::Down { keep } => {
+                let at = now().mono + if keep { Duration::ZERO } else { LAST };
+                self.ending.get_or_insert(Ending { keep, at });
+            }
+        }
+    }
+
+    fn answer(&mut self, client: ClientId, tag: Tag, reply: Reply) {
+        if let Some(m) = self.mount.as_mut().filter(|m| m.client == client) {
+            m.conn.answer(tag, reply, &mut m.steps);
+            return self.take_steps();
+        }
+        let Some(wired) = self.clients.get_mut(&client) else { return };
+        let mut asks = VecDeque::new();
+        wired.conn.answer(tag, reply, &mut asks);
+        self.touched.insert(client);
+        self.ask(client, asks);
+    }
+
+    // ── the end of a turn ──────────────────────────────────────────────────────────────────
+
+    fn settle(&mut self) {
+        let was_full = self.journal.full;
+        self.journal.flush();
+        if self.journal.full != was_full {
+            self.handle(Event::DiskFull(self.journal.full));
+        }
+        if !self.journal.full {
+            self.provider.settle();
+        }
+        self.send_to_mount();
+        while let Some(client) = self.touched.pop_first() {
+            self.send_to(client);
+        }
+        self.pump();
+    }
+
+    fn send_to_mount(&mut self) {
+        let Some(m) = &mut self.mount else { return };
+        for answer in m.answers.drain(..) {
+            if let Err(error) = m.mount.send(&answer) {
+                eprintln!("uem: answering the mount: {error}");
+            }
+        }
+        if m.over {
+            self.poll.remove(m.mount.fd());
+            let client = m.client;
+            self.mount = None;
+            self.handle(Event::Hangup(client));
+        }
+    }
+
+    fn send_to(&mut self, client: ClientId) {
+        let Some(wired) = self.clients.get_mut(&client) else { return };
+        let broken = wired.send().is_err();
+        let left = !wired.conn.output().is_empty();
+        if broken || (wired.over && !left) {
+            return self.hang_up(client);
+        }
+        let wants = (!wired.over && wired.conn.wants_input(), left);
+        if wants != wired.polled {
+            wired.polled = wants;
+            let token = CLIENTS + client.0;
+            let same_way = wired.other_output().is_none();
+            let changed = self.poll.change(wired.input(), token, wants.0, wants.1 && same_way);
+            if let Some(output) = wired.other_output() {
+                let _never_full = self.poll.change(output, token, false, wants.1);
+            }
+            if changed.is_err() {
+                self.hang_up(client);
+            }
+        }
+    }
+
+    fn hang_up(&mut self, client: ClientId) {
+        let Some(wired) = self.clients.remove(&client) else { return };
+        self.poll.remove(wired.input());
+        if let Some(output) = wired.other_output() {
+            self.poll.remove(output);
+        }
+        self.asks.retain(|ask| ask.client() != client);
+        self.handle(Event::Hangup(client));
+    }
+
+    /// Whether it is over: what was to end has ended, or had its time.
+    fn stopped(&mut self) -> Option<Stopped> {
+        let ending = self.ending.as_ref()?;
+        let keep = ending.keep;
+        if !keep && self.kernel.sessions().1 > 0 && now().mono < ending.at {
+            return None;
+        }
+        self.mount = None;
+        self.listeners.clear();
+        self.provider.stop(keep);
+        Some(Stopped { keep })
+    }
+}
+
+/// SIGTERM, SIGINT and SIGHUP as something to poll.
+fn signals(poll: &Poll) -> std::io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    poll.add(read.as_fd(), SIGNALS, true, false)?;
+    Ok(read)
+}
