@@ -174,7 +174,10 @@ fn run_helper(command: &mut Command, dir: &Path) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::new(Errno::PERM, format!("fusermount3 failed on {}: {}", dir.display(), said.trim())))
+    let closed = said.contains("/dev/fuse: Permission denied");
+    let hint = if closed { "; let all users open it, as udev does (chmod 666 /dev/fuse)" } else { "" };
+    let cause = format!("fusermount3 failed on {}: {}{hint}", dir.display(), said.trim());
+    Err(Error::new(Errno::PERM, cause))
 }
 
 /// The one descriptor that comes through `socket`.

@@ -8,4 +8,8 @@ mod conn;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod mount;
+#[cfg(test)]
 mod seeds;
+#[cfg(test)]
+mod server;
