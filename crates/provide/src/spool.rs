@@ -59,7 +59,8 @@ impl Spool {
         if let Ok(file) = rustix::fs::open(&spool.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
             spool.len = rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
             // The only holes are those that `trim` made, all at the start.
-            spool.trimmed = rustix::fs::seek(&file, SeekFrom::Data(0)).map_or(spool.len, |at| at.min(spool.len));
+            spool.trimmed =
+                rustix::fs::seek(&file, SeekFrom::Data(0)).map_or(spool.len, |at| at.min(spool.len));
         }
         spool
     }

@@ -51,7 +51,8 @@ fn waitid(which: Which, options: i32) -> Result<Option<Death>, Errno> {
     let (mut info, mut usage) = unsafe { (std::mem::zeroed::<libc::siginfo_t>(), std::mem::zeroed()) };
     let usage: &mut libc::rusage = &mut usage;
     // SAFETY: the kernel writes one siginfo_t and one rusage, to which we hold the only references.
-    let result = unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut *usage) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut *usage) };
     if result != 0 {
         return Err(last());
     }
@@ -161,7 +162,8 @@ pub(crate) fn raise_descriptors() -> (u64, u64) {
     let hard = was.maximum.unwrap_or(1 << 20);
     let soft = was.current.unwrap_or(hard);
     if soft < hard {
-        let _stays_as_it_was = setrlimit(Resource::Nofile, Rlimit { current: Some(hard), maximum: was.maximum });
+        let _stays_as_it_was =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(hard), maximum: was.maximum });
     }
     (soft, getrlimit(Resource::Nofile).current.unwrap_or(hard))
 }

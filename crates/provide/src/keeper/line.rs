@@ -57,13 +57,17 @@ impl Line {
         self.socket.as_fd()
     }
 
-    /// Waits for all that the keeper held: the first thing on a new line, and at once there.
+    /// Waits for all that the keeper held: the first thing on a new line, and at once there. A keeper that dies
+    /// meanwhile has handed back what it has.
     pub(crate) fn welcome(&mut self) -> io::Result<BTreeMap<SessionId, Held>> {
         let mut held = BTreeMap::new();
         let mut buf = [0u8; wire::MESSAGE];
         loop {
             let (n, fds) = match wire::receive(self.fd(), &mut buf, true) {
-                Ok((0, _)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                Ok((0, _)) | Err(Errno::CONNRESET) => {
+                    self.gone = true;
+                    return Ok(held);
+                }
                 Err(Errno::INTR) => continue,
                 other => other?,
             };
@@ -180,7 +184,9 @@ impl Line {
     /// Whether the keeper could not be told for want of room, or because there is none any more.
     pub(crate) fn failed(&mut self, errno: Errno) -> bool {
         match errno {
-            Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM | Errno::INTR => self.full = true,
+            Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM | Errno::INTR => {
+                self.full = true
+            }
             _ => self.gone = true,
         }
         false

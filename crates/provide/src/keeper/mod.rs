@@ -26,6 +26,7 @@
 //! file description): it is free when both are gone.
 
 mod line;
+mod node;
 mod run;
 mod wake;
 pub(crate) mod wire;

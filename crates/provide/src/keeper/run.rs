@@ -1,21 +1,497 @@
-//! The keeper's loop. (Being built.)
+//! The keeper's loop: start the node, hold what it lays down, reap what it leaves, start it again.
+
+use super::node::{Node, Word};
+use super::wire::{self, End, Ends, Note};
+use crate::spool::{self, Pumped, Spool};
+use crate::sys::{self, Which};
+use op::{SessionId, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What a keeper is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The node's state directory.
+    /// The node's state directory: `lock`, `keeper.sock`, `keeper.log` and `spool/` are in it.
     pub state: PathBuf,
     /// The node's command line. The first word is a path: after an upgrade it names the new program.
     pub node: Vec<OsString>,
+    /// A node that lived this long (10 s is sensible) did not die of its start, and is started again at once.
+    pub lived: Duration,
 }
 
-/// Keeps: returns only with an error at its start (`WouldBlock`: the state directory is in use). When all is
-/// over it exits the process.
+/// Longest pause before a node that keeps dying is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a start that a dead node had begun may take until it is given up.
+const LATE: Duration = Duration::from_secs(10);
+/// Most bytes of the log; then it begins again.
+const LOG: u64 = 1 << 20;
+
+/// Keeps. Returns only with an error at its start (`WouldBlock`: a keeper or node has the state directory);
+/// when all is over it exits the process. Blocks SIGCHLD, SIGTERM and SIGINT, which must not have handlers.
 pub fn run(config: Config) -> io::Result<Infallible> {
-    let _ = config;
-    Err(io::Error::other("being built"))
+    let mut keeper = Keeper::new(config)?;
+    keeper.bury();
+    loop {
+        keeper.start_when_due();
+        keeper.wait_and_serve()?;
+    }
+}
+
+/// A session, as it lies here.
+#[derive(Debug)]
+struct Kept {
+    pid: i32,
+    ticks: u64,
+    tty: bool,
+    ends: Ends,
+    end: Option<End>,
+    /// While no node runs: how long its spools may become, and the spools.
+    upto: [u64; 2],
+    spools: Option<[Spool; 2]>,
+}
+
+struct Keeper {
+    config: Config,
+    lock: OwnedFd,
+    signals: OwnedFd,
+    listener: OwnedFd,
+    sessions: BTreeMap<SessionId, Kept>,
+    pids: HashMap<i32, SessionId>,
+    node: Node,
+    /// The line of a node that died: a start that it had begun may still report here. And until when.
+    late: Option<(OwnedFd, Instant)>,
+    /// When the next node is due; `None` while one runs or none is wanted.
+    due: Option<Instant>,
+    /// Deaths in a row, soon after the start.
+    failures: u32,
+    descriptors: u64,
+}
+
+impl Keeper {
+    fn new(config: Config) -> io::Result<Keeper> {
+        let lock = match super::line::number(super::LOCK_FD) {
+            Some(number) => sys::inherited(number)?,
+            None => super::lock(&config.state)?,
+        };
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let signals = sys::child_signal(&[libc::SIGTERM, libc::SIGINT])?;
+        let (was, _) = sys::raise_descriptors();
+        let was = std::env::var(super::DESCRIPTORS).ok().and_then(|n| n.parse().ok()).unwrap_or(was);
+        let mut keeper = Keeper {
+            listener: listen(&config)?,
+            config,
+            lock,
+            signals,
+            sessions: BTreeMap::new(),
+            pids: HashMap::new(),
+            node: Node::None,
+            late: None,
+            due: Some(Instant::now()),
+            failures: 0,
+            descriptors: was,
+        };
+        if let Some(number) = super::line::number(super::TABLE_FD) {
+            keeper.load(sys::inherited(number)?)?;
+            keeper.log("was a node; its keeper had died");
+        }
+        Ok(keeper)
+    }
+
+    /// What this process held when it was a node.
+    fn load(&mut self, table: OwnedFd) -> io::Result<()> {
+        rustix::fs::seek(&table, rustix::fs::SeekFrom::Start(0))?;
+        let mut bytes = Vec::new();
+        std::fs::File::from(table).read_to_end(&mut bytes)?;
+        let (mut bytes, mut open) = (&bytes[..], None);
+        loop {
+            let note = Note::read(&mut bytes);
+            match note {
+                Some(Note::Fd { number }) => {
+                    if let Some((_, fds)) = &mut open {
+                        Vec::push(fds, sys::inherited(number)?);
+                    }
+                    continue;
+                }
+                Some(Note::Ended { session, end }) => {
+                    self.lay(open.take());
+                    if let Some(kept) = self.sessions.get_mut(&session) {
+                        kept.end = Some(end);
+                    }
+                }
+                Some(other) => {
+                    self.lay(open.take());
+                    open = Some((other, Vec::new()));
+                }
+                None => {
+                    self.lay(open.take());
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn lay(&mut self, held: Option<(Note, Vec<OwnedFd>)>) {
+        if let Some((note, fds)) = held {
+            self.note(note, fds, false);
+        }
+    }
+
+    /// Starts the node if it is due and no start of the last one is still under way.
+    fn start_when_due(&mut self) {
+        let now = Instant::now();
+        if self.late.as_ref().is_some_and(|(_, until)| *until > now) || self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.due = None;
+        self.find_the_lost();
+        match Node::start(&self.config.node, self.lock.as_fd(), self.descriptors) {
+            Ok(mut node) => {
+                for (session, kept) in &mut self.sessions {
+                    kept.spools = None;
+                    node.say(Word::Hold(*session));
+                    if let Some(end) = kept.end {
+                        node.say(Word::Ended(*session, end));
+                    }
+                }
+                node.say(Word::All);
+                self.node = node;
+            }
+            Err(error) => {
+                self.log(&format!("cannot start the node: {error}"));
+                self.again();
+            }
+        }
+    }
+
+    /// Programs that are not our children though no node has them: nobody will see how they end.
+    fn find_the_lost(&mut self) {
+        self.bury();
+        for kept in self.sessions.values_mut() {
+            if kept.end.is_none() && kept.ends.pidfd.is_none() && !sys::is_child(kept.pid) {
+                let usage = op::Usage::default();
+                kept.end = Some(End { killed: false, status: -1, usage, at: sys::wall() });
+            }
+        }
+    }
+
+    fn again(&mut self) {
+        self.failures += 1;
+        let pause = match self.failures {
+            0 | 1 => Duration::ZERO,
+            n => Duration::from_millis(100 << (n - 2).min(10)).min(LONGEST_PAUSE),
+        };
+        self.due = Some(Instant::now() + pause);
+    }
+
+    fn wait_and_serve(&mut self) -> io::Result<()> {
+        let pumping = self.due.is_none() && matches!(self.node, Node::None);
+        let mut outputs = Vec::new();
+        let mut fds =
+            vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        let line = self.node.line();
+        if let Some((line, more)) = line {
+            fds.push(PollFd::from_borrowed_fd(
+                line,
+                if more { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN },
+            ));
+        }
+        if let Some((late, _)) = &self.late {
+            fds.push(PollFd::new(late, PollFlags::IN));
+        }
+        let fixed = fds.len();
+        if pumping {
+            for (session, kept) in &self.sessions {
+                for (stream, from) in kept.outputs() {
+                    outputs.push((*session, stream));
+                    fds.push(PollFd::from_borrowed_fd(from, PollFlags::IN));
+                }
+            }
+        }
+        let until = [self.due, self.late.as_ref().map(|(_, until)| *until)].into_iter().flatten().max();
+        let pause =
+            until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match poll(&mut fds, pause.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        drop(fds);
+        self.hear();
+        self.hear_late();
+        if !ready[0].is_empty() {
+            if let Some(signal) = sys::take_signals(self.signals.as_fd()) {
+                self.asked_to_end(signal);
+            }
+            self.bury();
+        }
+        if !ready[1].is_empty() {
+            self.called();
+        }
+        self.speak();
+        for (at, (session, stream)) in outputs.into_iter().enumerate() {
+            if !ready[fixed + at].is_empty() {
+                self.pump(session, stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the node said.
+    fn hear(&mut self) {
+        while let Some((notes, mut fds)) = self.node.hear() {
+            for note in notes {
+                self.note(note, std::mem::take(&mut fds), false);
+            }
+        }
+    }
+
+    /// What a dead node's starts said; when the last is through, its line ends.
+    fn hear_late(&mut self) {
+        let Some((line, until)) = self.late.take() else { return };
+        let given_up = self.due.is_none();
+        let mut buf = [0u8; wire::MESSAGE];
+        loop {
+            match wire::receive(line.as_fd(), &mut buf, false) {
+                Ok((n @ 1.., fds)) => {
+                    let (mut bytes, mut fds) = (&buf[..n], fds);
+                    while let Some(note) = Note::read(&mut bytes) {
+                        self.note(note, std::mem::take(&mut fds), given_up);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                    self.late = Some((line, until));
+                    return;
+                }
+                Ok((0, _)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// One note. `given_up`: from a start that took so long that its session was declared not to have run.
+    fn note(&mut self, note: Note, fds: Vec<OwnedFd>, given_up: bool) {
+        match note {
+            Note::Hold { pid, .. } if given_up => {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| sys::is_child(pid)) {
+                    let _is_gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            Note::Hold { session, pid, ticks, has } => {
+                let (tty, ends) = (has & wire::TTY != 0, Ends::from(has, fds));
+                self.pids.insert(pid, session);
+                let kept = Kept { pid, ticks, tty, ends, end: None, upto: [u64::MAX; 2], spools: None };
+                self.sessions.insert(session, kept);
+            }
+            Note::Ended { session, end } => {
+                if let Some(kept) = self.sessions.get_mut(&session) {
+                    kept.end = Some(end);
+                    if self.pids.get(&kept.pid) == Some(&session) {
+                        self.pids.remove(&kept.pid);
+                    }
+                }
+            }
+            Note::Shut { session } => {
+                if let Some(kept) = self.sessions.get_mut(&session).filter(|kept| !kept.tty) {
+                    kept.ends.stdin = None;
+                }
+            }
+            Note::Drop { session } => {
+                if let Some(kept) = self.sessions.remove(&session) {
+                    if self.pids.get(&kept.pid) == Some(&session) {
+                        self.pids.remove(&kept.pid);
+                    }
+                }
+            }
+            Note::Upto { session, out, err } => {
+                if let Some(kept) = self.sessions.get_mut(&session) {
+                    kept.upto = [out, err];
+                }
+            }
+            Note::Stop { keep } => self.node.is_stopping(keep),
+            Note::All | Note::Fd { .. } => {}
+        }
+    }
+
+    /// Takes the dead away and remembers how they ended.
+    fn bury(&mut self) {
+        while let Some(death) = sys::look_for_death(Which::Any) {
+            if self.node.pid() == Some(death.pid) {
+                sys::reap(death.pid);
+                self.node_died(death.killed, death.status);
+                continue;
+            }
+            // It spoke before it ran, and so before it died.
+            self.hear();
+            self.hear_late();
+            sys::reap(death.pid);
+            let Some(session) = self.pids.remove(&death.pid) else { continue };
+            let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.end.is_none()) else {
+                continue;
+            };
+            let end = End { killed: death.killed, status: death.status, usage: death.usage, at: sys::wall() };
+            kept.end = Some(end);
+            self.node.say(Word::Ended(session, end));
+        }
+    }
+
+    fn node_died(&mut self, killed: bool, status: i32) {
+        self.hear();
+        let Node::Runs { line, since, stopping, .. } = std::mem::replace(&mut self.node, Node::None) else {
+            return;
+        };
+        self.late = Some((line, Instant::now() + LATE));
+        match stopping {
+            Some(false) => self.exit(),
+            Some(true) => {
+                self.hear_late();
+                if self.sessions.is_empty() {
+                    self.exit();
+                }
+                self.log("the node has stopped; its programs stay");
+            }
+            None => {
+                let how = if killed { "signal" } else { "status" };
+                self.log(&format!(
+                    "the node died: {how} {status}; {} sessions are held",
+                    self.sessions.len()
+                ));
+                if since.elapsed() >= self.config.lived {
+                    self.failures = 0;
+                }
+                self.again();
+            }
+        }
+    }
+
+    /// The last act: what is left of the programs goes too.
+    fn exit(&mut self) -> ! {
+        for kept in self.sessions.values().filter(|kept| kept.end.is_none() && sys::is_child(kept.pid)) {
+            if let Some(pid) = rustix::process::Pid::from_raw(kept.pid) {
+                let _is_gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+            }
+        }
+        let _was_removed = std::fs::remove_file(self.config.state.join("keeper.sock"));
+        std::process::exit(0)
+    }
+
+    /// A signal to the keeper is for the node; without a node the keeper ends, and programs live on alone.
+    fn asked_to_end(&mut self, signal: i32) {
+        match self.node.pid().and_then(rustix::process::Pid::from_raw) {
+            Some(pid) => {
+                let signal = if signal == libc::SIGINT {
+                    rustix::process::Signal::INT
+                } else {
+                    rustix::process::Signal::TERM
+                };
+                let _is_gone = rustix::process::kill_process(pid, signal);
+            }
+            None => {
+                let _was_removed = std::fs::remove_file(self.config.state.join("keeper.sock"));
+                std::process::exit(0)
+            }
+        }
+    }
+
+    /// Somebody called through the socket: `up`, and perhaps the words of a new command line.
+    fn called(&mut self) {
+        let Ok(caller) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else { return };
+        let timeout = Some(Duration::from_millis(500));
+        let _else_it_waits =
+            rustix::net::sockopt::set_socket_timeout(&caller, rustix::net::sockopt::Timeout::Recv, timeout);
+        let mut buf = vec![0u8; 64 << 10];
+        let Ok((n, _)) = rustix::net::recv(&caller, &mut buf[..], rustix::net::RecvFlags::empty()) else {
+            return;
+        };
+        let mut words = buf[..n].split(|byte| *byte == 0);
+        if words.next() != Some(b"up") {
+            return;
+        }
+        let words: Vec<OsString> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+        if matches!(self.node, Node::None) {
+            if !words.is_empty() {
+                self.config.node = words;
+            }
+            self.failures = 0;
+            self.due = Some(Instant::now());
+        }
+        let _hung_up = rustix::net::send(&caller, b"ok", rustix::net::SendFlags::NOSIGNAL);
+    }
+
+    /// Says to the node what it is to hear, as far as the line takes it.
+    fn speak(&mut self) {
+        let sessions = &self.sessions;
+        self.node.speak(|session| {
+            let kept = sessions.get(&session)?;
+            let (has, fds) = kept.ends.list();
+            let has = has | if kept.tty { wire::TTY } else { 0 };
+            Some((Note::Hold { session, pid: kept.pid, ticks: kept.ticks, has }, fds))
+        });
+    }
+
+    /// Moves output while no node runs.
+    fn pump(&mut self, session: SessionId, stream: Stream) {
+        let dir = self.config.state.join("spool");
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        let spools = kept.spools.get_or_insert_with(|| {
+            [Stream::Out, Stream::Err].map(|stream| Spool::again(spool::path(&dir, session, stream)))
+        });
+        let (at, slot) = match stream {
+            Stream::Out if kept.tty => (0, &mut kept.ends.stdin),
+            Stream::Out => (0, &mut kept.ends.out),
+            Stream::Err => (1, &mut kept.ends.err),
+        };
+        let Some(from) = slot else { return };
+        let spool = &mut spools[at];
+        spool.trimmed = 0; // the limit is on the whole length here
+        match spool.pump(from.as_fd(), kept.tty, Some(kept.upto[at]), spool::TURN) {
+            Pumped::Some => {}
+            Pumped::End => *slot = None,
+            // It stands still until a node is back.
+            Pumped::Full => kept.upto[at] = 0,
+            Pumped::Stuck(_) => std::thread::sleep(Duration::from_millis(100)), // a full disk: nothing else to do
+        }
+    }
+
+    fn log(&self, line: &str) {
+        let path = self.config.state.join("keeper.log");
+        let long = std::fs::metadata(&path).is_ok_and(|data| data.len() > LOG);
+        let file =
+            std::fs::OpenOptions::new().create(true).append(!long).write(true).truncate(long).open(&path);
+        let Ok(mut file) = file else { return };
+        let _no_room = writeln!(file, "{} {line}", sys::wall().secs());
+    }
+}
+
+impl Kept {
+    /// What is to be moved while no node runs.
+    fn outputs(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
+        let out = if self.tty { &self.ends.stdin } else { &self.ends.out };
+        let pairs = [(Stream::Out, out, self.upto[0]), (Stream::Err, &self.ends.err, self.upto[1])];
+        pairs
+            .into_iter()
+            .filter(|(_, _, upto)| *upto > 0)
+            .filter_map(|(stream, fd, _)| Some((stream, fd.as_ref()?.as_fd())))
+    }
+}
+
+fn listen(config: &Config) -> io::Result<OwnedFd> {
+    let path = config.state.join("keeper.sock");
+    let _was_none = std::fs::remove_file(&path);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // Nobody else may call: the socket is made with the mode, not given it afterwards.
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?);
+    rustix::process::umask(mask);
+    bound?;
+    rustix::net::listen(&socket, 8)?;
+    Ok(socket)
 }

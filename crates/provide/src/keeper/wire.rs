@@ -6,7 +6,8 @@
 use op::SessionId;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -183,7 +184,11 @@ pub(crate) fn send(line: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -
 }
 
 /// Receives one message into `buf`; its length (0: the other end is gone) and its descriptors.
-pub(crate) fn receive(line: BorrowedFd<'_>, buf: &mut [u8], wait: bool) -> Result<(usize, Vec<OwnedFd>), Errno> {
+pub(crate) fn receive(
+    line: BorrowedFd<'_>,
+    buf: &mut [u8],
+    wait: bool,
+) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };

@@ -33,10 +33,13 @@ impl Processes {
     fn take_back(&mut self, session: SessionId, held: Held, tells: &mut Vec<Tell>) {
         let Held { pid, ticks, tty, ends, end } = held;
         let Ends { stdin, out, err, pidfd } = ends;
-        let out = if tty { stdin.as_ref().and_then(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).ok()) } else { out };
+        let out =
+            if tty { stdin.as_ref().and_then(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).ok()) } else { out };
         let parent = match (pidfd, end) {
             (Some(pidfd), _) => Parent::Nobody(Some(pidfd)),
-            (None, None) => Parent::Keeper(Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())),
+            (None, None) => {
+                Parent::Keeper(Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()))
+            }
             (None, Some(_)) => Parent::Keeper(None),
         };
         self.found(session, pid, ticks, tty, stdin, [out, err], parent, tells);
@@ -78,7 +81,10 @@ impl Processes {
         is_it.then_some((pid, ticks, Some(pidfd)))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a program that the two ways of finding one differ in")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a program that the two ways of finding one differ in"
+    )]
     fn found(
         &mut self,
         session: SessionId,
@@ -91,7 +97,8 @@ impl Processes {
         tells: &mut Vec<Tell>,
     ) {
         if let Parent::Nobody(Some(pidfd)) = &parent {
-            let _no_memory = epoll::add(&self.epoll, pidfd, About::Death.word(session), epoll::EventFlags::IN);
+            let _no_memory =
+                epoll::add(&self.epoll, pidfd, About::Death.word(session), epoll::EventFlags::IN);
         }
         let program = Program {
             pid,

@@ -103,7 +103,8 @@ impl Cgroups {
 
     /// Tries again to remove what was busy; whether something is left.
     pub(super) fn tidy(&mut self) -> bool {
-        self.leftover.retain(|dir| fs::remove_dir(dir).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
+        self.leftover
+            .retain(|dir| fs::remove_dir(dir).is_err_and(|error| error.kind() != io::ErrorKind::NotFound));
         !self.leftover.is_empty()
     }
 
@@ -171,7 +172,10 @@ impl Drop for Cgroups {
 
 impl Group {
     fn dirs(&self) -> impl Iterator<Item = &Path> {
-        [&self.v2, &self.freezer, &self.memory, &self.pids, &self.cpu].into_iter().flatten().map(PathBuf::as_path)
+        [&self.v2, &self.freezer, &self.memory, &self.pids, &self.cpu]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
     }
 
     /// No hierarchy has it.

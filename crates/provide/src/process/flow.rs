@@ -15,10 +15,7 @@ impl Processes {
         if output.watched {
             return;
         }
-        let Some(from) = &output.from else {
-            output.closed = true; // a terminal has no second output
-            return;
-        };
+        let Some(from) = &output.from else { return };
         let about = match stream {
             Stream::Out => About::Out,
             Stream::Err => About::Err,

@@ -127,7 +127,8 @@ impl Launcher {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
         // SAFETY: a fresh mapping, and its lowest page made a guard.
         let stack = unsafe {
-            let stack = libc::mmap(std::ptr::null_mut(), STACK, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            let stack =
+                libc::mmap(std::ptr::null_mut(), STACK, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
             if stack == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
@@ -152,15 +153,19 @@ impl Launcher {
     ) -> Result<Begun, Error> {
         let switch = launch.user.uid.0 != self.euid;
         if switch && self.euid != 0 {
-            let cause = format!("cannot become user {}: this node runs as user {} and is not root",
-                launch.user.uid.0, self.euid);
+            let cause = format!(
+                "cannot become user {}: this node runs as user {} and is not root",
+                launch.user.uid.0, self.euid
+            );
             return Err(Error::new(Errno::PERM, cause));
         }
         limits.extend(self.descriptor_limit(launch));
         let programs = place::programs(launch)?;
         let argv = strings(&launch.argv, "argument")?;
         let mut envp = strings(&launch.env, "environment")?;
-        envp.retain(|line| line.to_bytes().strip_prefix(SESSION.as_bytes()).is_none_or(|rest| !rest.starts_with(b"=")));
+        envp.retain(|line| {
+            line.to_bytes().strip_prefix(SESSION.as_bytes()).is_none_or(|rest| !rest.starts_with(b"="))
+        });
         envp.push(CString::new(format!("{SESSION}={tag}")).map_err(|_| zero_byte("node's name"))?);
         let wish: &[u8] = launch.dir.as_deref().unwrap_or(launch.user.home.as_bytes());
         let dir = CString::new(wish).map_err(|_| zero_byte("directory"))?;
@@ -229,7 +234,10 @@ impl Launcher {
         };
         pid.map_err(|errno| {
             let errno = errno_of(errno.raw_os_error());
-            Error::new(errno, format!("cannot make a process: {} (a limit of processes or of memory)", errno.text()))
+            Error::new(
+                errno,
+                format!("cannot make a process: {} (a limit of processes or of memory)", errno.text()),
+            )
         })
     }
 
@@ -286,7 +294,8 @@ struct Parcel<'a> {
 
 impl<'a> Parcel<'a> {
     fn new(deposit: &'a mut Deposit<'_>) -> Parcel<'a> {
-        let mut parts = Box::new(([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2], [0u64; 6]));
+        let mut parts =
+            Box::new(([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2], [0u64; 6]));
         let (lines, control) = &mut *parts;
         for (line, bytes) in lines.iter_mut().zip([&mut deposit.note, &mut deposit.take_back]) {
             *line = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
@@ -314,7 +323,14 @@ impl<'a> Parcel<'a> {
             (hold, unhold)
         };
         let pid = deposit.note[wire::HOLD_PID_AT..].as_mut_ptr();
-        Parcel { line: deposit.line.as_raw_fd(), hold, unhold, pid, _parts: parts, _of: std::marker::PhantomData }
+        Parcel {
+            line: deposit.line.as_raw_fd(),
+            hold,
+            unhold,
+            pid,
+            _parts: parts,
+            _of: std::marker::PhantomData,
+        }
     }
 }
 
@@ -369,7 +385,8 @@ fn steps(child: &Child) -> Result<(), c_int> {
         }
     }
     // From here only what execve closes: the three are on 0, 1 and 2, the rest is the node's.
-    let _old_kernel = call(libc::SYS_close_range, [3, c_long::from(u32::MAX), libc::CLOSE_RANGE_CLOEXEC as c_long]);
+    let _old_kernel =
+        call(libc::SYS_close_range, [3, c_long::from(u32::MAX), libc::CLOSE_RANGE_CLOEXEC as c_long]);
     child.at(Stage::Exec);
     Err(exec(child))
 }
@@ -442,12 +459,14 @@ fn call<const N: usize>(number: c_long, args: [c_long; N]) -> Result<c_long, c_i
     }
 }
 
+/// Asked of the kernel itself: the C library hides two signals that may have been inherited as ignored.
 fn is_default(signal: c_int) -> bool {
-    // SAFETY: only asks; sigaction is plain data. Numbers that cannot be asked about count as default.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &raw mut action) != 0 || action.sa_sigaction == libc::SIG_DFL
-    }
+    let mut action = [0u64; 4];
+    // SAFETY: only asks; the kernel's sigaction is four words at most, the handler first.
+    let asked = unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<u64>(), action.as_mut_ptr(), 8)
+    };
+    asked != 0 || action[0] == 0
 }
 
 pub(super) fn errno_of(number: i32) -> Errno {

@@ -45,7 +45,9 @@ pub(super) fn exec_failure(launch: &Launch, programs: &Programs, errno: Errno) -
         },
         (Errno::NOENT, None) if !direct => format!("exec {name}: not found in PATH"),
         (Errno::NOEXEC, _) => format!("exec {name}: {why} (no #! line, or a program for another machine)"),
-        (Errno::ACCES, Some(file)) if file.is_dir() => format!("exec {name}: {} is a directory", file.display()),
+        (Errno::ACCES, Some(file)) if file.is_dir() => {
+            format!("exec {name}: {} is a directory", file.display())
+        }
         (Errno::ACCES, Some(file)) => {
             format!("exec {name}: {why} ({} is not executable for {})", file.display(), launch.user.name)
         }

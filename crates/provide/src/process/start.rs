@@ -154,7 +154,9 @@ impl Processes {
         program.limits = limits;
         let alive = program.life == Life::Running;
         if alive {
-            if program.group.is_none() && (limits.cpu.is_some() || limits.mem.is_some() || limits.pids.is_some()) {
+            if program.group.is_none()
+                && (limits.cpu.is_some() || limits.mem.is_some() || limits.pids.is_some())
+            {
                 let (group, _) = self.cgroups.for_limits(session, &limits);
                 for pid in self.family(session, &program) {
                     group.join(pid);
@@ -199,7 +201,9 @@ impl Processes {
 impl Pipes {
     fn deposit(&self) -> (u8, Vec<BorrowedFd<'_>>) {
         match &self.err {
-            Some(err) => (wire::IN | wire::OUT | wire::ERR, vec![self.stdin.as_fd(), self.out.as_fd(), err.as_fd()]),
+            Some(err) => {
+                (wire::IN | wire::OUT | wire::ERR, vec![self.stdin.as_fd(), self.out.as_fd(), err.as_fd()])
+            }
             None => (wire::IN | wire::TTY, vec![self.stdin.as_fd()]),
         }
     }
@@ -247,4 +251,3 @@ fn hint(errno: Errno) -> &'static str {
         _ => "",
     }
 }
-
