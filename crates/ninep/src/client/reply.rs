@@ -103,7 +103,9 @@ impl Client {
             }
             (Kind::Write { count }, Rmsg::Write { count: wrote }) if wrote <= count => Reply::Wrote(wrote),
             (Kind::List { fid, cookie, count }, Rmsg::Read { data } | Rmsg::Readdir { data }) => {
-                self.listed(fid, cookie, count, data).map_err(|why| Broken(format!("{why}").into()))?
+                // 9P2000 reads files and directories alike: what came may be the bytes of a file.
+                let no_listing = |_| Reply::Failed(Error::new(Errno::NOTDIR, "what was read is no listing"));
+                self.listed(fid, cookie, count, data).unwrap_or_else(no_listing)
             }
             (Kind::Stat, Rmsg::Stat { stat }) => Reply::Stat(stat.to_op()),
             (Kind::Stat, Rmsg::Getattr { qid, mode, uid, gid, size, mtime, mtime_ns, .. }) => {
