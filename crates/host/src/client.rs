@@ -151,6 +151,7 @@ impl Connection {
     }
 
     /// The next answer that has come.
+    #[expect(clippy::should_implement_trait, reason = "more answers may come after a None")]
     pub fn next(&mut self) -> Option<(Tag, Reply)> {
         self.replies.pop_front()
     }

@@ -521,6 +521,7 @@ impl Kernel {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of Op::Read, taken apart")]
     fn read_output(
         &mut self,
         who: Who,
@@ -670,12 +671,11 @@ impl Kernel {
             return false;
         };
         let Some(open) = state.open else { return true };
-        if let (OpenState::Partial(mut line), Place::File(subject, ..)) = (open.state, state.place)
+        if let (OpenState::Partial(line), Place::File(subject, ..)) = (open.state, state.place)
             && !line.is_empty()
             && self.alive(state.place).is_ok()
         {
-            line.push(b'\n');
-            self.run_last_line(open.uid, subject, line);
+            self.run_last_line(open.uid, subject, &line);
         }
         if let Some(id) = state.place.session() {
             self.release(client, fid, id);

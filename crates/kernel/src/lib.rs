@@ -132,7 +132,7 @@ impl Kernel {
             Event::Request { client, tag, uid, op } => self.request(Who { client, tag, uid }, op),
             Event::Hangup(client) => self.hangup(client),
             Event::User(user) => self.know(user),
-            Event::NoUser(name) => self.no_user(name),
+            Event::NoUser(name) => self.no_user(&name),
             Event::Told(tell) => self.told(tell),
             Event::Measured(gauges) => {
                 self.gauges = Some((clock.mono, gauges));

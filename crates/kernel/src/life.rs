@@ -203,7 +203,7 @@ impl Kernel {
     pub(crate) fn told(&mut self, tell: Tell) {
         match tell {
             Tell::Started { session, pid, mark, limits_by } => self.started(session, pid, mark, limits_by),
-            Tell::Refused { session, error } => self.refused(session, error),
+            Tell::Refused { session, error } => self.refused(session, &error),
             Tell::Grew { session, stream, len } => {
                 self.output_changed(session, stream, |out| {
                     out.full = false;
@@ -264,7 +264,7 @@ impl Kernel {
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
     }
 
-    fn refused(&mut self, id: SessionId, error: Error) {
+    fn refused(&mut self, id: SessionId, error: &Error) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.state != State::Starting {
             return;
@@ -275,7 +275,7 @@ impl Kernel {
             live.refused = Some(error.clone());
         }
         self.running -= 1;
-        self.failed(Some(id), owner, "exec", "start", &error);
+        self.failed(Some(id), owner, "exec", "start", error);
         self.happened(Some(id), owner, What::Refused { cause: format!("{error}") });
         self.touch(id);
         self.parked.notify(On::Life(id));

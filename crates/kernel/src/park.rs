@@ -202,9 +202,9 @@ impl Kernel {
     }
 
     /// Nobody of that name: whoever waits for him is told so by serving it again.
-    pub(crate) fn no_user(&mut self, name: String) {
+    pub(crate) fn no_user(&mut self, name: &str) {
         let waiting: Vec<(ClientId, Tag)> =
-            self.parked.queues.get(&On::User(name.clone())).into_iter().flatten().copied().collect();
+            self.parked.queues.get(&On::User(name.into())).into_iter().flatten().copied().collect();
         for (client, tag) in waiting {
             let cause = format!("user {name}: there is no such user on {}", self.node.name);
             self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::INVAL, cause)));

@@ -318,6 +318,11 @@ impl Kernel {
                 Ok(Reply::Linked(text)) => text.len() as u64,
                 _ => 0,
             },
+            // A kept text has a length, which `>>` needs; what is made as it is read has none.
+            Place::File(Subject::Session(id), row, _) => match (&row.row().kind, self.sessions.get(&id)) {
+                (files::Kind::Edit(edit), Some(session)) => (edit.read)(session).len() as u64,
+                _ => 0,
+            },
             Place::Net | Place::Dir(_) | Place::Views(_) | Place::File(..) => 0,
         };
         let mtime = match place.session().and_then(|id| self.sessions.get(&id)) {

@@ -30,10 +30,13 @@ pub struct Verb {
     pub example: &'static str,
 }
 
+/// What a verb does to one session: its number, who asks, and the words after the verb.
+pub(crate) type Act = fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>;
+
 /// What a verb does, and to whom a line reaches.
 pub(crate) enum Run {
     /// To a session.
-    Session { act: fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>, reach: Reach },
+    Session { act: Act, reach: Reach },
     /// To the node itself.
     Node(fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>),
     /// Goes before another verb.
@@ -274,9 +277,9 @@ impl Kernel {
     }
 
     /// The last line of a `ctl` that was closed before its newline: nobody is there to be told.
-    pub(crate) fn run_last_line(&mut self, uid: Uid, subject: Subject, line: Vec<u8>) {
+    pub(crate) fn run_last_line(&mut self, uid: Uid, subject: Subject, line: &[u8]) {
         let mut run = CtlRun::new(subject, Vec::new(), 0);
-        let _failed_is_in_error = self.run_line(uid, &mut run, &line[..line.len() - 1]);
+        let _failed_is_in_error = self.run_line(uid, &mut run, line);
     }
 
     /// Drops from those that are waited for who has started or failed; says whom to wait for next.
@@ -419,7 +422,7 @@ impl Kernel {
         &mut self,
         uid: Uid,
         run: &mut CtlRun,
-        act: fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>,
+        act: Act,
         verb: &str,
         words: &[Vec<u8>],
         ids: &[SessionId],
