@@ -525,6 +525,9 @@ impl Kernel {
             self.set_timer(id, timer, None);
         }
         let session = self.sessions.remove(&id).expect("looked up above");
+        // First the journal: should the node die between the two, a spool is left over, and not a session whose
+        // output is gone.
+        self.append(format!("free {}", id.0).into_bytes());
         if let State::Ended { order, .. } = session.state {
             self.ended.remove(&order);
             self.out.push(Effect::Act(Act::Free(id)));
@@ -534,7 +537,6 @@ impl Kernel {
         {
             group.members.remove(&rank);
         }
-        self.append(format!("free {}", id.0).into_bytes());
         self.wake_all(id);
         self.happened(Some(id), session.owner, What::Freed);
     }
