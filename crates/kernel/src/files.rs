@@ -213,6 +213,25 @@ impl File {
     }
 }
 
+impl File {
+    /// The outputs that its readers read.
+    fn streams(&self) -> &'static [Stream] {
+        match self.kind {
+            Kind::Source(Some(Stream::Out)) => &[Stream::Out],
+            Kind::Source(Some(Stream::Err)) => &[Stream::Err],
+            Kind::Source(None) | Kind::Sink { both: true } => &[Stream::Out, Stream::Err],
+            Kind::Text { .. }
+            | Kind::Edit(_)
+            | Kind::Ctl
+            | Kind::Clone
+            | Kind::Sink { both: false }
+            | Kind::Wait
+            | Kind::Events
+            | Kind::Failures => &[],
+        }
+    }
+}
+
 fn bit(subject: Subject) -> u8 {
     match subject {
         Subject::Cloud => CLOUD,
@@ -356,6 +375,15 @@ impl Kernel {
         client.fids.insert(fid, FidState { place, open: Some(open) });
         if let Some(id) = place.session() {
             self.hold(id);
+        }
+        if access.read
+            && let Place::File(Subject::Session(id), row, _) = place
+        {
+            // It has read nothing yet, so nothing may be let go before it has.
+            for stream in row.row().streams() {
+                let start = self.session(id)?.out(*stream).trimmed;
+                self.reader_at(who.client, fid, id, *stream, start);
+            }
         }
         Ok(Reply::Opened(place.qid(), shape))
     }
@@ -540,7 +568,7 @@ impl Kernel {
         }
         if offset < out.len {
             let count = u64::from(count).min(out.len - offset) as u32;
-            self.rolled(who, fid, id, stream, offset);
+            self.reader_at(who.client, fid, id, stream, offset);
             if count == 0 {
                 return Outcome::Reply(Reply::Data(Vec::new()));
             }
@@ -549,7 +577,7 @@ impl Kernel {
         if out.closed || matches!(session.state, State::Ended { .. }) {
             return Outcome::Reply(Reply::Data(Vec::new()));
         }
-        self.rolled(who, fid, id, stream, offset);
+        self.reader_at(who.client, fid, id, stream, offset);
         match wait {
             true => Outcome::Park(On::Output(id, stream), Ask::Op(Op::Read { fid, offset, count, wait })),
             false => Outcome::Reply(Reply::errno(Errno::AGAIN)),
@@ -558,6 +586,13 @@ impl Kernel {
 
     /// Both outputs as they come. Waits on the one that is open; a terminal has only one.
     fn read_console(&mut self, who: Who, fid: Fid, id: SessionId, count: u32, wait: bool) -> Outcome {
+        let Some(Open { state: OpenState::Console(seen), .. }) = self.open_mut(who, fid) else {
+            return Err(Errno::BADF.into()).into();
+        };
+        let seen = *seen;
+        for stream in [Stream::Out, Stream::Err] {
+            self.reader_at(who.client, fid, id, stream, seen[stream as usize]);
+        }
         let session = &self.sessions[&id];
         let outputs = session.output;
         let ended = matches!(session.state, State::Ended { .. });

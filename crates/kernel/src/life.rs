@@ -410,17 +410,23 @@ impl Kernel {
         }
     }
 
-    /// A rolling session's reader asks from `offset` on: it has what is before.
-    pub(crate) fn rolled(&mut self, who: crate::Who, fid: Fid, id: SessionId, stream: Stream, offset: u64) {
+    /// A reader of an output has come to `offset`. A rolling session lets go what all of them have behind them.
+    pub(crate) fn reader_at(&mut self, client: ClientId, fid: Fid, id: SessionId, stream: Stream, offset: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let trimmed = session.out(stream).trimmed;
-        let Some(live) = session.live.as_mut().filter(|l| l.roll) else { return };
-        live.readers.insert((who.client, fid, stream), offset);
-        let slowest =
-            live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
-        if slowest >= trimmed + limits::ROLL {
+        let out = *session.out(stream);
+        let Some(live) = &mut session.live else { return };
+        // Whoever asks beyond the end has not read what is before it.
+        live.readers.insert((client, fid, stream), offset.min(out.len));
+        if !live.roll {
+            return;
+        }
+        let slowest = live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
+        if slowest >= out.trimmed + limits::ROLL {
             session.out_mut(stream).trimmed = slowest;
             session.out_mut(stream).full = false;
+            // After a restart, nobody may be promised what is gone.
+            let line = journal::write(session);
+            self.append(line);
             self.out.push(Effect::Act(Act::Trim { session: id, stream, offset: slowest }));
         }
     }
