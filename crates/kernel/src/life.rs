@@ -437,7 +437,8 @@ impl Kernel {
     pub(crate) fn hold(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.holders += 1;
-            self.set_timer(id, Timer::Lease, None);
+            // Of a member, the group's lease.
+            self.settle_life(id);
         }
     }
 
@@ -538,10 +539,12 @@ impl Kernel {
             self.ended.remove(&order);
             self.out.push(Effect::Act(Act::Free(id)));
         }
-        if let Some((group, rank)) = session.member_of
-            && let Some(group) = self.sessions.get_mut(&group)
+        if let Some((of, rank)) = session.member_of
+            && let Some(group) = self.sessions.get_mut(&of)
         {
             group.members.remove(&rank);
+            // It may have been the last that was busy.
+            self.settle_life(of);
         }
         self.wake_all(id);
         self.happened(Some(id), session.owner, What::Freed);
