@@ -393,7 +393,8 @@ impl Kernel {
 
     fn fed(&mut self, id: SessionId, result: Result<()>) {
         let Some(live) = self.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) else { return };
-        live.stdin.broken |= result.is_err();
+        // What was given up says so too (ECANCELED), and the next writer may well be read.
+        live.stdin.broken |= result.as_ref().is_err_and(|error| error.errno != Errno::CANCELED);
         if let Some(Some((client, tag, len))) = live.stdin.feeding.take() {
             self.answer_parked(client, tag, result.map_or_else(Reply::Failed, |()| Reply::Wrote(len)));
         }
