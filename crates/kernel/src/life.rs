@@ -252,6 +252,10 @@ impl Kernel {
             // The provider knows what runs, but not what it may use.
             self.out.push(Effect::Act(Act::Limit { session: id, limits: live.setup.limits }));
         }
+        if self.sessions.get(&id).is_some_and(|s| s.life.freeing) {
+            // Nobody wants it any more; that was said before there was anything to kill, or before a restart.
+            self.signal(id, KILL, true);
+        }
         if !feed.is_empty() {
             self.out.push(Effect::Act(Act::Feed { session: id, data: feed }));
         }
@@ -269,18 +273,20 @@ impl Kernel {
         if session.state != State::Starting {
             return;
         }
-        let owner = session.owner;
+        let (owner, freeing) = (session.owner, session.life.freeing);
         session.state = State::Fresh;
         if let Some(live) = &mut session.live {
             live.refused = Some(error.clone());
         }
         self.running -= 1;
+        // A `kill` meanwhile was for this program, not for the next.
+        self.set_timer(id, Timer::Kill, None);
         self.failed(Some(id), owner, "exec", "start", error);
         self.happened(Some(id), owner, What::Refused { cause: format!("{error}") });
         self.touch(id);
         self.parked.notify(On::Life(id));
         self.parked.notify(On::Ends);
-        self.settle_life(id);
+        if freeing { self.free(id) } else { self.settle_life(id) }
     }
 
     fn output_changed(

@@ -2,7 +2,7 @@
 //! member of a group, or on every session that a set holds.
 
 use crate::{
-    Kernel, Who, acts,
+    Kernel, Who, acts, gone,
     life::KILL,
     notices::What,
     park::{Ask, On, Outcome},
@@ -289,7 +289,10 @@ impl Kernel {
             if session.is_some_and(|s| s.state == State::Starting) {
                 return Some(id);
             }
-            let refused = session.and_then(|s| s.live.as_ref()).and_then(|l| l.refused.clone());
+            let refused = match session {
+                Some(session) => session.live.as_ref().and_then(|l| l.refused.clone()),
+                None => Some(gone(id)),
+            };
             run.problems.extend(refused.map(|error| (id, error)));
             run.waiting.pop();
         }
