@@ -706,6 +706,7 @@ impl Kernel {
             return false;
         };
         let Some(open) = state.open else { return true };
+        self.abandon(client, fid);
         if let (OpenState::Partial(line), Place::File(subject, ..)) = (open.state, state.place)
             && !line.is_empty()
             && self.alive(state.place).is_ok()

@@ -103,6 +103,17 @@ impl Parked {
         Some(ask)
     }
 
+    /// Reads and writes of a fid that wait.
+    fn of_fid(&self, client: ClientId, fid: Fid) -> Vec<Tag> {
+        let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
+        of.filter(|(_, (_, ask, _))| match ask {
+            Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
+            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) => false,
+        })
+        .map(|((_, tag), _)| *tag)
+        .collect()
+    }
+
     fn of(&self, client: ClientId) -> Vec<Tag> {
         self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX))).map(|((_, tag), _)| *tag).collect()
     }
@@ -172,6 +183,17 @@ impl Kernel {
     fn flush(&mut self, client: ClientId, tag: Tag) {
         if let Some(Ask::Feeding(id)) = self.unpark(client, tag) {
             self.unfeed(id);
+        }
+    }
+
+    /// A fid is clunked: what still waits on it would wait for ever, or be served on whatever gets its number next.
+    pub(crate) fn abandon(&mut self, client: ClientId, fid: Fid) {
+        if self.clients.get(&client).is_none_or(|c| c.pending == 0) {
+            return;
+        }
+        for tag in self.parked.of_fid(client, fid) {
+            let cause = format!("fid {} was clunked", fid.0);
+            self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::BADF, cause)));
         }
     }
 
