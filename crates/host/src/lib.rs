@@ -31,3 +31,4 @@ pub use machine::host_name;
 pub use node::{Node, Stopped};
 pub use provider::{Local, Provider};
 pub use settings::{Settings, default_state};
+pub use users::Users;

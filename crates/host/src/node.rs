@@ -102,13 +102,20 @@ impl<P: Provider> Node<P> {
     /// # Errors
     /// A sentence that says what could not be had.
     pub fn open(settings: Settings, provider: P) -> Result<Node<P>, String> {
+        Node::open_for(settings, provider, Users::default())
+    }
+
+    /// The same, with some users known beforehand; for tests that need them to have certain names.
+    ///
+    /// # Errors
+    /// As [`open`](Node::open).
+    pub fn open_for(settings: Settings, provider: P, mut users: Users) -> Result<Node<P>, String> {
         let said = |what: &str| {
             let what = what.to_string();
             move |e: std::io::Error| format!("{what}: {e}")
         };
         std::fs::create_dir_all(&settings.state).map_err(said(&settings.state.display().to_string()))?;
         let (journal, lines) = Journal::open(&settings.state).map_err(said("the journal"))?;
-        let mut users = Users::default();
         users.refresh();
         let (owner, _) = users.by_uid(Uid(rustix::process::geteuid().as_raw()));
         let mut attrs = machine::attributes();
@@ -196,6 +203,11 @@ impl<P: Provider> Node<P> {
     /// The provider, for a test that scripts it.
     pub fn provider_mut(&mut self) -> &mut P {
         &mut self.provider
+    }
+
+    /// Requests that wait for something to happen; for tests, which thereby know when nothing else will.
+    pub fn waiting(&self) -> usize {
+        self.kernel.waiting()
     }
 
     /// Runs until it is told to stop.

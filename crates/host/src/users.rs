@@ -7,9 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// Users of this machine, as far as they were asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Users {
+pub struct Users {
     known: BTreeMap<Uid, Arc<User>>,
+    /// Known from the start, whatever the files say.
+    fixed: Vec<Arc<User>>,
     /// When the files that were read had last changed.
     read: Option<[Option<SystemTime>; 2]>,
 }
@@ -17,10 +20,19 @@ pub(crate) struct Users {
 const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
 impl Users {
+    /// Some users that are known whatever this machine says of them.
+    pub fn with(fixed: Vec<Arc<User>>) -> Users {
+        Users { fixed, ..Users::default() }
+    }
+
     /// Who a number is, and whether that is news since it was last asked.
     pub(crate) fn by_uid(&mut self, uid: Uid) -> (Arc<User>, bool) {
         if let Some(user) = self.known.get(&uid) {
             return (user.clone(), false);
+        }
+        if let Some(user) = self.fixed.iter().find(|u| u.uid == uid) {
+            self.known.insert(uid, user.clone());
+            return (user.clone(), true);
         }
         let entry = find("/etc/passwd", |f| f.get(2).is_some_and(|n| *n == uid.0.to_string()))
             .or_else(|| getent("passwd", &uid.0.to_string()));
@@ -33,6 +45,10 @@ impl Users {
     pub(crate) fn by_name(&mut self, name: &str) -> Option<Arc<User>> {
         if name.is_empty() || name.contains([':', '\n']) {
             return None;
+        }
+        if let Some(user) = self.fixed.iter().find(|u| *u.name == *name || u.uid.0.to_string() == name) {
+            self.known.insert(user.uid, user.clone());
+            return Some(user.clone());
         }
         let entry = find("/etc/passwd", |f| f.first() == Some(&name) || f.get(2) == Some(&name))
             .or_else(|| getent("passwd", name));
