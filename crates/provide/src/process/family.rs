@@ -17,6 +17,8 @@ pub(super) struct Stat {
     pub(super) group: i32,
     pub(super) session: i32,
     pub(super) start: u64,
+    /// Of a zombie: its status as wait(2) packs it.
+    pub(super) exit: i32,
 }
 
 /// Reads /proc/PID/stat (proc(5)); the name in brackets may hold anything, so what follows its last bracket.
@@ -24,7 +26,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(text.get(end + 2..)?).ok()?;
-    let fields: Vec<&str> = text.split(' ').collect();
+    let fields: Vec<&str> = text.trim_end().split(' ').collect();
     let number = |at: usize| fields.get(at)?.parse::<i64>().ok();
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
@@ -32,6 +34,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
         group: i32::try_from(number(2)?).ok()?,
         session: i32::try_from(number(3)?).ok()?,
         start: u64::try_from(number(19)?).ok()?,
+        exit: number(49).and_then(|status| i32::try_from(status).ok()).unwrap_or(0),
     })
 }
 

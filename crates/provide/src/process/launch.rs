@@ -21,8 +21,9 @@ pub(super) struct Launcher {
     stack: *mut c_void,
     /// Signals that the child must put back to their default before it may be interrupted.
     resets: Vec<c_int>,
-    /// The soft limit of descriptors that programs get, if the node's own was raised.
+    /// The soft limit of descriptors that programs get, and the hard one.
     descriptors: u64,
+    hard: u64,
     euid: u32,
     priority: c_int,
 }
@@ -138,7 +139,8 @@ impl Launcher {
         let resets = (1..=64).filter(|signal| !is_default(*signal)).collect();
         // SAFETY: takes numbers only.
         let priority = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-        Ok(Launcher { stack, resets, descriptors, euid: rustix::process::geteuid().as_raw(), priority })
+        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
+        Ok(Launcher { stack, resets, descriptors, hard, euid: rustix::process::geteuid().as_raw(), priority })
     }
 
     /// Starts the program. On return it runs, or nothing is left of it.
@@ -242,7 +244,7 @@ impl Launcher {
     }
 
     fn descriptor_limit(&self, launch: &Launch) -> Option<(c_int, libc::rlimit)> {
-        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
+        let hard = self.hard;
         let limit = match launch.limits.fds {
             Some(fds) => libc::rlimit { rlim_cur: fds, rlim_max: fds.min(hard) },
             None if self.descriptors < hard => libc::rlimit { rlim_cur: self.descriptors, rlim_max: hard },

@@ -6,7 +6,7 @@ use crate::keeper::wire::{End, Note};
 use crate::sys::{self, Death, Which};
 use op::{Exit, How, SessionId, Tell};
 use rustix::event::epoll;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Most dead that one turn takes away.
 const TURN: usize = 256;
@@ -86,7 +86,7 @@ impl Processes {
         let Parent::Nobody(pidfd) = &mut program.parent else { return };
         let Some(pidfd) = pidfd.take() else { return };
         let _was_in = epoll::delete(&self.epoll, &pidfd);
-        let mut end = end_from_wait_status(sys::status_of(pidfd.as_fd()));
+        let mut end = end_from_wait_status(status_of(pidfd.as_fd(), program.pid));
         end.at = sys::wall();
         self.exited(session, end, tells);
         if let Some(line) = &mut self.line {
@@ -133,6 +133,13 @@ impl Processes {
             self.untold.pop();
         }
     }
+}
+
+/// The status of a dead process that is not our child: its pidfd tells once its parent has reaped it, and
+/// until then /proc does.
+fn status_of(pidfd: BorrowedFd<'_>, pid: i32) -> Option<i32> {
+    let as_zombie = || super::family::stat(pid).filter(|stat| stat.state == b'Z').map(|stat| stat.exit);
+    sys::status_of(pidfd).or_else(as_zombie).or_else(|| sys::status_of(pidfd))
 }
 
 fn end_of(death: &Death) -> End {

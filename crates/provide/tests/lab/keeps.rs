@@ -260,12 +260,20 @@ fn world(what: &str, tasks: u64, victims: &[&str], kills: u32) {
         dice % n
     };
     let mut killed = 0;
-    let mut last = BTreeMap::new();
+    let mut last: BTreeMap<String, i32> = BTreeMap::new();
     for round in 0..kills as usize {
         let victim = format!("{}.pid", victims[round % victims.len()]);
         // Each life is ended once, after a while of its own.
-        let pid =
-            kept.until("a victim", || get(kept.path(), &victim).filter(|pid| last.get(&victim) != Some(pid)));
+        let pid = kept.until("a victim", || {
+            // A keeper that has handed nothing on yet is both, and what it holds goes with it: not the promise here.
+            let [node, keeper, ready] =
+                ["node.pid", "keeper.pid", "ready"].map(|name| get(kept.path(), name));
+            let keeper_serves =
+                keeper.is_some() && keeper != last.get("keeper.pid").copied() && node != keeper;
+            let node_serves = ready == node && node != last.get("node.pid").copied() && alive(node);
+            let served = keeper_serves && (victim == "node.pid" || node_serves);
+            get(kept.path(), &victim).filter(|pid| served && last.get(&victim) != Some(pid))
+        });
         std::thread::sleep(Duration::from_micros(u64::from(roll(25_000))));
         if kept.path().join("done").exists() {
             break;
