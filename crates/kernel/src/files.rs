@@ -696,7 +696,14 @@ impl Kernel {
             return Err(Error::new(Errno::TOOBIG, cause)).into();
         }
         let lines: Vec<u8> = partial.drain(..whole).collect();
-        self.run_lines(who, CtlRun::new(subject, lines, data.len() as u32))
+        self.run_lines(who, CtlRun::new(subject, Some(fid), lines, data.len() as u32))
+    }
+
+    /// A line of a `ctl` that is not whole will never be.
+    pub(crate) fn forget_partial(&mut self, who: Who, fid: Fid) {
+        if let Some(Open { state: OpenState::Partial(partial), .. }) = self.open_mut(who, fid) {
+            partial.clear();
+        }
     }
 
     /// Forgets a fid; false if it was not known. A last line without its newline is run now; what fails of it

@@ -15,7 +15,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use op::{Errno, Error, Reply, Result, SessionId, Uid};
+use op::{Errno, Error, Fid, Reply, Result, SessionId, Uid};
 
 /// One verb of `ctl`.
 pub struct Verb {
@@ -223,8 +223,11 @@ pub static VERBS: &[Verb] = &[
 #[derive(Debug)]
 pub(crate) struct CtlRun {
     subject: Subject,
-    /// What is still to run.
+    /// Through which open file they came.
+    fid: Option<Fid>,
     lines: Vec<u8>,
+    /// From here on they are still to run.
+    at: usize,
     /// What the write is answered with.
     len: u32,
     /// Sessions that the current line waits for, and what went wrong in it so far.
@@ -235,9 +238,9 @@ pub(crate) struct CtlRun {
 }
 
 impl CtlRun {
-    pub(crate) fn new(subject: Subject, lines: Vec<u8>, len: u32) -> CtlRun {
+    pub(crate) fn new(subject: Subject, fid: Option<Fid>, lines: Vec<u8>, len: u32) -> CtlRun {
         let (waiting, problems) = (Vec::new(), Vec::new());
-        CtlRun { subject, lines, len, waiting, reached: 0, problems, best_effort: false }
+        CtlRun { subject, fid, lines, at: 0, len, waiting, reached: 0, problems, best_effort: false }
     }
 }
 
@@ -257,28 +260,37 @@ impl Kernel {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
             }
             if let Err(error) = self.line_over(&mut run) {
-                return Err(error).into();
+                return self.line_failed(who, &run, error);
             }
-            let Some(end) = run.lines.iter().position(|b| *b == b'\n') else {
+            let Some(len) = run.lines[run.at..].iter().position(|b| *b == b'\n') else {
                 return Outcome::Reply(Reply::Wrote(run.len));
             };
             if let Some(id) = self.busy_starting(run.subject) {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
             }
-            let line: Vec<u8> = run.lines[..end].to_vec();
+            let line: Vec<u8> = run.lines[run.at..run.at + len].to_vec();
             match self.run_line(who.uid, &mut run, &line) {
                 Ok(Line::Done) => {}
                 Ok(Line::Waiting(ids)) => run.waiting = ids,
                 Ok(Line::Again(on)) => return Outcome::Park(on, Ask::Ctl(run)),
-                Err(error) => return Err(error).into(),
+                Err(error) => return self.line_failed(who, &run, error),
             }
-            run.lines.drain(..=end);
+            run.at += len + 1;
         }
+    }
+
+    /// Nothing of a write runs after the line that failed: not its last part either, which has no newline yet and
+    /// would run at the close.
+    fn line_failed(&mut self, who: Who, run: &CtlRun, error: Error) -> Outcome {
+        if let Some(fid) = run.fid {
+            self.forget_partial(who, fid);
+        }
+        Err(error).into()
     }
 
     /// The last line of a `ctl` that was closed before its newline: nobody is there to be told.
     pub(crate) fn run_last_line(&mut self, uid: Uid, subject: Subject, line: &[u8]) {
-        let mut run = CtlRun::new(subject, Vec::new(), 0);
+        let mut run = CtlRun::new(subject, None, Vec::new(), 0);
         let _failed_is_in_error = self.run_line(uid, &mut run, line);
     }
 
