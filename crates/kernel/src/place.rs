@@ -258,7 +258,7 @@ impl Kernel {
         let fixed = fixed.into_iter().enumerate().map(|(i, (name, place))| (i as u64 + 1, name, place));
         let mut found: Vec<_> = fixed.filter(|(cookie, ..)| *cookie > after).take(count).collect();
         let left = count - found.len();
-        let from = (after + 1).saturating_sub(NUMBERED);
+        let from = after.saturating_add(1).saturating_sub(NUMBERED);
         match place {
             Place::Dir(Subject::Node) => found.extend(
                 self.sessions
