@@ -160,14 +160,20 @@ impl Writer<'_> {
     }
 }
 
+/// A number that we have counted up to ourselves: of a size that can be counted on from.
+fn counted(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|n| *n < 1 << 40)
+}
+
 /// Understands a line; `None` if nobody could.
 pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line> {
     let mut fields = line.split(|b| *b == b' ');
     let first = core::str::from_utf8(fields.next()?).ok()?;
     match first {
-        "next" => return Some(Line::Next(core::str::from_utf8(fields.next()?).ok()?.parse().ok()?)),
+        "next" => return Some(Line::Next(counted(core::str::from_utf8(fields.next()?).ok()?)?)),
         "free" => {
-            return Some(Line::Free(SessionId(core::str::from_utf8(fields.next()?).ok()?.parse().ok()?)));
+            let id = counted(core::str::from_utf8(fields.next()?).ok()?)?;
+            return Some(Line::Free(SessionId(id)));
         }
         _ => {}
     }
@@ -188,7 +194,7 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
     }
     let owner = Uid(u32::try_from(f.num("owner")?).ok()?);
     let runs_as = f.num("user").map_or(Some(owner), |n| u32::try_from(n).ok().map(Uid))?;
-    let mut s = Session::new(SessionId(first.parse().ok()?), &user(runs_as), Wall(f.num("created")?));
+    let mut s = Session::new(SessionId(counted(first)?), &user(runs_as), Wall(f.num("created")?));
     s.owner = owner;
     f.fill(&mut s)?;
     s.dirty = false;
@@ -230,7 +236,8 @@ impl Fields {
             s.output[i].closed = self.flag(closed);
         }
         if let Some(group) = self.num("group") {
-            s.member_of = Some((SessionId(group), self.small("rank")?));
+            let rank = self.small("rank").filter(|rank| *rank < crate::limits::MEMBERS)?;
+            s.member_of = Some((SessionId(group), rank));
         }
         s.state = self.state()?;
         match s.state {
@@ -266,7 +273,7 @@ impl Fields {
                     pid: self.small("pid")?,
                     started: Wall(self.num("at")?),
                     exit,
-                    order: self.num("order")?,
+                    order: self.num("order").filter(|order| *order < 1 << 40)?,
                 })
             }
             Some(_) => None,

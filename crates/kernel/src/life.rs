@@ -5,7 +5,7 @@ use crate::{
     notices::What,
     park::{Ask, On, Outcome},
     place::Subject,
-    session::{Live, Session, State},
+    session::{Life, Live, Session, State},
     words,
 };
 use alloc::{
@@ -687,7 +687,9 @@ impl Kernel {
         for &id in &ids {
             let session = &self.sessions[&id];
             if let Some((group, rank)) = session.member_of {
-                match self.sessions.get_mut(&group) {
+                // Only what can be a group: a file may say anything.
+                let whole = |g: &&mut Session| g.member_of.is_none() && g.state == State::Fresh;
+                match self.sessions.get_mut(&group).filter(whole) {
                     Some(group) => drop(group.members.insert(rank, id)),
                     None => self.sessions.get_mut(&id).expect("just seen").member_of = None,
                 }
@@ -696,9 +698,15 @@ impl Kernel {
         for &id in &ids {
             let session = &self.sessions[&id];
             if let State::Ended { order, .. } = session.state {
+                let order = if self.ended.contains_key(&order) { self.next_end } else { order };
                 self.next_end = self.next_end.max(order + 1);
                 self.ended.insert(order, id);
-                if session.output.iter().any(|out| out.len > 0) {
+                if let Some(Session { state: State::Ended { order: kept, .. }, .. }) =
+                    self.sessions.get_mut(&id)
+                {
+                    *kept = order;
+                }
+                if self.sessions[&id].output.iter().any(|out| out.len > 0) {
                     // Nothing runs, but there is a spool to read.
                     self.out.push(Effect::Act(Act::Adopt { session: id, mark: String::new() }));
                 }
@@ -707,13 +715,13 @@ impl Kernel {
                 let mark = session.live.as_ref().map(|l| l.mark.clone()).unwrap_or_default();
                 self.out.push(Effect::Act(Act::Adopt { session: id, mark }));
             }
-            let strict = session.life.kill_on_close;
             self.settle_life(id);
-            if strict {
-                // Its client lost its fid when the node died; it has the lease to come back.
-                let at = self.clock.mono + self.sessions[&id].life.lease;
-                self.set_timer(id, Timer::Lease, Some(at));
-            }
+        }
+        for id in ids {
+            let Life { kill_on_close: true, lease, .. } = self.sessions[&id].life else { continue };
+            // Its client lost its fid when the node died; it has the lease to come back. A group too, though its
+            // members run.
+            self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
         }
         self.recalled = true;
         self.rewrite_journal();
