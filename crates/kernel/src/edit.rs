@@ -3,9 +3,10 @@
 
 use crate::{
     Kernel,
-    files::{Kind, RowId},
+    files::Kind,
     limits,
-    place::Subject,
+    place::{Place, Subject},
+    rights::WRITE,
     session::{Session, State},
     words,
 };
@@ -111,12 +112,11 @@ impl Kernel {
     }
 
     /// Shortens a kept text; for every other file it works and means nothing, as `echo … > ctl` expects.
-    pub(crate) fn truncate(&mut self, uid: Uid, subject: Subject, row: RowId, size: u64) -> Result<()> {
-        if let (Kind::Edit(edit), Subject::Session(id)) = (&row.row().kind, subject) {
-            let owner = self.session(id)?.owner;
-            if !self.stands_for(uid, owner) {
-                return Err(Errno::ACCES.into());
-            }
+    pub(crate) fn truncate(&mut self, uid: Uid, place: Place, size: u64) -> Result<()> {
+        if let Place::File(Subject::Session(id), row, _) = place
+            && let Kind::Edit(edit) = &row.row().kind
+        {
+            self.demand(uid, WRITE, self.owned(place), row.row().name)?;
             let session = self.sessions.get_mut(&id).ok_or(Errno::STALE)?;
             if session.state == State::Fresh {
                 let mut text = (edit.read)(session);

@@ -401,7 +401,7 @@ impl Kernel {
             Kind::Text { .. } | Kind::Failures => (place, Shape::Text, OpenState::Plain),
             Kind::Edit(_) => {
                 if access.truncate {
-                    self.truncate(who.uid, subject, row, 0)?;
+                    self.truncate(who.uid, place, 0)?;
                 }
                 (place, Shape::Text, OpenState::Plain)
             }

@@ -390,8 +390,8 @@ impl Kernel {
             session.gid = set.gid.unwrap_or(session.gid);
             self.touch(id);
         }
-        if let (Some(size), Place::File(subject, row, _)) = (set.size, place) {
-            self.truncate(uid, subject, row, size)?;
+        if let Some(size) = set.size {
+            self.truncate(uid, place, size)?;
         }
         Ok(Reply::Done)
     }
