@@ -355,8 +355,9 @@ impl Kernel {
             Place::File(Subject::Session(_), row, _) if row.row().private => row.row().mode & shared(),
             Place::File(_, row, _) => row.row().mode,
             Place::Link(_) => 0o777,
-            // The write bits of a session's directory show who may use its private files; see chmod in the manual.
-            Place::Dir(Subject::Session(_)) => 0o555 | (shared() & 0o222),
+            // A session's directory shows the session's mode itself, so that `chmod g+w`, which begins with what is
+            // shown, opens nothing else. Anybody may look into it all the same.
+            Place::Dir(Subject::Session(_)) => 0o111 | shared(),
             Place::Net | Place::Dir(_) | Place::Views(_) => 0o555,
         };
         Owned { uid, gid, mode }
