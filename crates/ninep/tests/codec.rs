@@ -1,6 +1,8 @@
 //! The codec: every message comes back as it was, cut anywhere, in every dialect that has it; and the corpora of
 //! the fuzzers, replayed.
 
+#![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
+
 mod common;
 
 use common::Bench;

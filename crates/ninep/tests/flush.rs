@@ -1,6 +1,9 @@
 //! Giving up, in all orders: short conversations around `Tflush`, with every order in which messages can come
 //! and answers can be given, each to its end, and every way a flushed request may have gone below.
 
+#![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected here is a failure, whatever it is")]
+
 mod common;
 
 use common::{Bench, tree};

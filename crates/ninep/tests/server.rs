@@ -1,5 +1,8 @@
 //! What the server's side promises, a test a promise.
 
+#![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected here is a failure, whatever it is")]
+
 mod common;
 
 use common::{Bench, tree};

@@ -1,6 +1,9 @@
 //! Client and server in one process with a tree below, bytes cut anywhere, answers in any order, flushes at any
 //! moment: seeded, so that a failure comes back. Counters say that what should be hard did happen.
 
+#![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what is not expected here is a failure, whatever it is")]
+
 mod common;
 
 use common::Dice;
