@@ -73,9 +73,15 @@ pub(crate) fn dir(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Re
     k.set_up(id, "dir", |setup| setup.dir = Some(path.clone()))
 }
 
+/// A login name, or a number as it is usually written: `007` is answered as `7`, and whoever asked waits for that.
+pub(crate) fn user_name(word: &[u8]) -> String {
+    let name = lossy(word);
+    name.parse::<u32>().map_or(name, |number| number.to_string())
+}
+
 pub(crate) fn user(k: &mut Kernel, id: SessionId, uid: Uid, words: Words<'_>) -> Result<Step> {
     let [name] = words else { return Err(usage("user")) };
-    let name = lossy(name);
+    let name = user_name(name);
     let known = k.users.values().find(|u| *u.name == *name || u.uid.0.to_string() == name).cloned();
     let Some(user) = known else {
         k.out.push(Effect::FindUser(name));

@@ -448,7 +448,7 @@ impl Kernel {
             match act(self, id, uid, words) {
                 Ok(Step::Done) => {}
                 Ok(Step::Starting) => waiting.push(id),
-                Ok(Step::User) => return Ok(Line::Again(On::User(words::lossy(&words[0])))),
+                Ok(Step::User) => return Ok(Line::Again(On::User(acts::user_name(&words[0])))),
                 Err(error) => {
                     let owner = self.sessions.get(&id).map_or(uid, |s| s.owner);
                     self.failed(Some(id), owner, verb, "ctl", &error);
