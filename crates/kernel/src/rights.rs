@@ -37,6 +37,10 @@ impl Kernel {
             return Ok(());
         }
         let what = if want & WRITE != 0 { "written" } else { "read" };
+        // No chmod opens what nobody can do with such a file.
+        if file.mode & (want | want << 3 | want << 6) == 0 {
+            return Err(Error::new(Errno::ACCES, format!("{name} is never {what}, by anybody")));
+        }
         let (asker, owner) = (self.user(uid), self.user(file.uid));
         let cause = format!(
             "{name} cannot be {what} by {}: it is {}'s, mode {:03o}; its owner can open it with chmod",
