@@ -313,7 +313,9 @@ impl Kernel {
 
     /// What a line that reached several came to as one answer.
     fn line_over(&mut self, run: &mut CtlRun) -> Result<()> {
-        let problems = core::mem::take(&mut run.problems);
+        let mut problems = core::mem::take(&mut run.problems);
+        // The first is the first member's, in whatever order they were told.
+        problems.sort_by_key(|(id, _)| *id);
         let reached = core::mem::take(&mut run.reached);
         let Some((id, first)) = problems.first() else { return Ok(()) };
         if run.best_effort {
