@@ -32,8 +32,9 @@ fn main() {
         Some("as-node") => {
             let keeper = Inheritance::from_env().expect("descriptors of the keeper");
             let (dir, program, count) = (Path::new(&args[2]), &args[3], args[4].parse().expect("a number"));
+            let what = if keeper.is_some() { "Processes with a keeper" } else { "Processes alone" };
             let mut processes = provider(dir, keeper);
-            report("Processes with a keeper", count, storm(&mut processes, program, count));
+            report(what, count, storm(&mut processes, program, count));
             processes.stop(false);
             return;
         }
@@ -159,7 +160,11 @@ fn storm(processes: &mut Processes, program: &str, count: u64) -> Duration {
                     processes.act(Act::Free(session), &mut tells);
                 }
                 Tell::Refused { error, .. } => panic!("{error}"),
-                _ => {}
+                Tell::Started { .. }
+                | Tell::Grew { .. }
+                | Tell::Full { .. }
+                | Tell::Closed { .. }
+                | Tell::Fed { .. } => {}
             }
         }
     }

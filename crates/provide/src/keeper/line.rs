@@ -64,11 +64,10 @@ impl Line {
         let mut buf = [0u8; wire::MESSAGE];
         loop {
             let (n, fds) = match wire::receive(self.fd(), &mut buf, true) {
-                Ok((0, _)) | Err(Errno::CONNRESET) => {
+                Ok((0, _)) => {
                     self.gone = true;
                     return Ok(held);
                 }
-                Err(Errno::INTR) => continue,
                 other => other?,
             };
             let mut bytes = &buf[..n];
@@ -173,7 +172,7 @@ impl Line {
                 let mut bytes = &buf[..n];
                 Some(std::iter::from_fn(|| Note::read(&mut bytes)).collect())
             }
-            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(Errno::AGAIN) => None,
             Err(_) => {
                 self.gone = true;
                 None

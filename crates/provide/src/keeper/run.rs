@@ -267,7 +267,7 @@ impl Keeper {
                         self.note(note, std::mem::take(&mut fds), given_up);
                     }
                 }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                Err(rustix::io::Errno::AGAIN) => {
                     self.late = Some((line, until));
                     return;
                 }
@@ -304,10 +304,11 @@ impl Keeper {
                 }
             }
             Note::Drop { session } => {
-                if let Some(kept) = self.sessions.remove(&session) {
-                    if self.pids.get(&kept.pid) == Some(&session) {
-                        self.pids.remove(&kept.pid);
-                    }
+                let kept = self.sessions.remove(&session);
+                if let Some(pid) =
+                    kept.map(|kept| kept.pid).filter(|pid| self.pids.get(pid) == Some(&session))
+                {
+                    self.pids.remove(&pid);
                 }
             }
             Note::Upto { session, out, err } => {

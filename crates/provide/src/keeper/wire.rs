@@ -184,6 +184,9 @@ pub(crate) fn send(line: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -
 }
 
 /// Receives one message into `buf`; its length (0: the other end is gone) and its descriptors.
+///
+/// An end that died with messages unread gives `ECONNRESET` once, *ahead* of what it had said itself (unix(7)
+/// is silent on this); so that is no end, and what was said is still to be heard.
 pub(crate) fn receive(
     line: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -192,7 +195,12 @@ pub(crate) fn receive(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-    let got = rustix::net::recvmsg(line, &mut [IoSliceMut::new(buf)], &mut beside, flags)?;
+    let got = loop {
+        match rustix::net::recvmsg(line, &mut [IoSliceMut::new(buf)], &mut beside, flags) {
+            Err(Errno::CONNRESET | Errno::INTR) => {}
+            other => break other?,
+        }
+    };
     let mut fds = Vec::new();
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -266,6 +274,21 @@ mod tests {
             let mut rest = &bytes[..cut];
             while Note::read(&mut rest).is_some() {}
         }
+    }
+
+    #[test]
+    fn what_the_dead_had_said_is_heard() {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        send(ours.as_fd(), b"never read", &[]).unwrap();
+        send(theirs.as_fd(), b"last words", &[theirs.as_fd()]).unwrap();
+        drop(theirs);
+        let mut buf = [0; 64];
+        let (n, fds) = receive(ours.as_fd(), &mut buf, false).unwrap();
+        assert_eq!((&buf[..n], fds.len()), (&b"last words"[..], 1));
+        drop(fds);
+        assert_eq!(receive(ours.as_fd(), &mut buf, false).unwrap().0, 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Processes;
 use super::family;
 use super::program::{About, Frozen, Life, Output, Parent, Program, Stdin};
 use super::reap::end_from_wait_status;
-use crate::keeper::wire::{self, End, Ends, Note};
+use crate::keeper::wire::{self, Ends, Note};
 use crate::keeper::{self, Held};
 use crate::{spool, sys};
 use op::{Errno, Error, Limits, SessionId, Stream, Tell};
@@ -214,8 +214,7 @@ impl Processes {
             };
             (*session, program.pid, program.ticks, has, fds, end)
         });
-        let all: Vec<(SessionId, i32, u64, u8, Vec<BorrowedFd<'_>>, Option<End>)> = held.chain(own).collect();
-        for (session, pid, ticks, has, fds, end) in all {
+        for (session, pid, ticks, has, fds, end) in held.chain(own) {
             Note::Hold { session, pid, ticks, has }.write(&mut bytes);
             for fd in fds {
                 sys::set_cloexec(fd, false)?;

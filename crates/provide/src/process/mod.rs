@@ -200,10 +200,9 @@ impl Processes {
     /// every turn.
     pub fn settle(&mut self) {
         for session in std::mem::take(&mut self.unsettled) {
-            if let Some(program) = self.programs.get_mut(&session) {
-                if let Life::Ended(end) = program.life {
-                    program.life = Life::Settled(end);
-                }
+            let program = self.programs.get_mut(&session);
+            if let Some((life, end)) = program.and_then(|program| program.life.ended()) {
+                *life = Life::Settled(end);
             }
             self.over(session);
         }

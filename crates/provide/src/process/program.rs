@@ -44,6 +44,16 @@ pub(super) enum Life {
     Settled(End),
 }
 
+impl Life {
+    /// Its end, if that was told but not settled, and the place to say that it is.
+    pub(super) fn ended(&mut self) -> Option<(&mut Life, End)> {
+        match *self {
+            Life::Ended(end) => Some((self, end)),
+            Life::Running | Life::Settled(_) => None,
+        }
+    }
+}
+
 /// Who will see how the program ends.
 #[derive(Debug)]
 pub(super) enum Parent {

@@ -24,11 +24,9 @@ impl Processes {
                 continue;
             };
             let end = end_of(&death);
-            if let Some(line) = &mut self.line {
-                if !line.ended(session, end) {
-                    self.dead_wait = true;
-                    return;
-                }
+            if self.line.as_mut().is_some_and(|line| !line.ended(session, end)) {
+                self.dead_wait = true;
+                return;
             }
             sys::reap(death.pid);
             self.pids.remove(&death.pid);

@@ -59,11 +59,11 @@ fn a_silent_program_costs_no_file() {
 }
 
 fn grown(world: &World, session: SessionId) -> u64 {
-    let lens = world.tells.iter().filter_map(|tell| match tell {
+    let mut lens = world.tells.iter().rev().filter_map(|tell| match tell {
         Tell::Grew { session: of, stream: Stream::Out, len } if *of == session => Some(*len),
         _ => None,
     });
-    lens.last().unwrap_or(0)
+    lens.next().unwrap_or(0)
 }
 
 fn the_output_limit_holds_to_the_byte() {

@@ -209,7 +209,8 @@ impl Kept {
     fn up(&self) {
         let mut command = std::process::Command::new(exe());
         command.arg("as-keeper").env("LAB_STATE", self.path()).env("LAB_TASKS", self.tasks.to_string());
-        command.env("LAB_SCRIPT", &self.script).env_remove("LAB_TEST").spawn().unwrap();
+        let keeper = command.env("LAB_SCRIPT", &self.script).env_remove("LAB_TEST").spawn().unwrap();
+        drop(keeper); // reaped as our child by whoever waits for its end, or by the runner
     }
 
     fn path(&self) -> &Path {
@@ -286,6 +287,14 @@ fn world(what: &str, tasks: u64, victims: &[&str], kills: u32) {
     let ran = fs::read_to_string(kept.path().join("ran")).unwrap();
     let mut ran: Vec<u64> = ran.lines().map(|line| line.parse().unwrap()).collect();
     ran.sort_unstable();
+    for twice in ran.windows(2).filter(|pair| pair[0] == pair[1]) {
+        let text = fs::read_to_string(kept.path().join("journal")).unwrap();
+        let of = |line: &&str| {
+            line.split(' ').nth(1).is_some_and(|s| s.parse::<u64>().unwrap() % STRIDE == twice[0])
+        };
+        println!("{} ran twice: {:?}", twice[0], text.lines().filter(of).collect::<Vec<_>>());
+        println!("{}", fs::read_to_string(kept.path().join("keeper.log")).unwrap());
+    }
     assert_eq!(ran, (1..=tasks).collect::<Vec<_>>(), "each ran, and once");
     let (mut lost, mut retried) = (0, 0);
     for (session, known) in journal(kept.path()) {

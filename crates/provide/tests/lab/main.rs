@@ -1,6 +1,8 @@
 //! Real processes. Each test runs in a process of its own, because children, signals, limits and the reaper's
 //! role belong to a process; whatever a test leaves behind, also when it fails, is ended here.
 
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test that cannot go on fails")]
+
 mod ends;
 mod flows;
 mod keeps;
