@@ -101,6 +101,8 @@ pub enum Act {
     Start(Box<Launch>),
     /// A session that the journal knows as started with this mark: find it again. Answered by `Started`
     /// (it still runs, or its end is known and follows as `Exited`) or by `Exited` with [`How::Lost`].
+    /// With an empty mark (the journal knows only that a start was asked for) also by `Refused` with
+    /// `ECANCELED`: it has not run, and may be started again under another number.
     Adopt {
         /// Which.
         session: SessionId,
