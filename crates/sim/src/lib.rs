@@ -1,0 +1,13 @@
+//! Worlds to try the kernel in: see `world`.
+#![forbid(unsafe_code)]
+
+pub mod calls;
+pub mod commands;
+pub mod direct;
+pub mod driver;
+pub mod machine;
+pub mod player;
+pub mod provider;
+mod script;
+pub mod watch;
+pub mod world;

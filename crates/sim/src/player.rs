@@ -1,0 +1,468 @@
+//! Plays a transcript through a [`Driver`]: does what its lines say, and writes down what comes out.
+//!
+//! ```text
+//! # a comment                         says what follows promises
+//! $ echo "exec cat" > 3               a client does; `alice$` is another, of that user, `alice2$` another of hers
+//! ! start 0: cat                      the provider was asked
+//! < started 0                         the provider tells: started, refused, output, full, closed, fed, exited
+//! $ cat self/0/stdout &               goes on in the background
+//! [1] waits                           it is not over, and nothing more happens by itself
+//! < output 0 out "hi\n"
+//! [1] hi
+//! $ kill %1                           gives it up
+//! @ advance 60s                       time passes; also `restart` (of the node), `hangup` or `alice hangup`
+//! ```
+//! A command without `&` that waits shows nothing; its client does nothing else before it is over. What lines say
+//! what is asked comes first, then what commands print, in their order. Commands are those of
+//! [`commands`](crate::commands).
+
+use crate::{
+    commands::{Command, Descriptor, Step, parse},
+    driver::{Able, Answer, Asked, Call, CallNo, Conn, Driver, FileNo},
+    script::{self, Told, failure, shown, starts_a_step},
+};
+use op::{Act, Errno, Error, FileKind, SessionId, Stat, Stream, Tell};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A transcript that was played: line by line what was there, and what came.
+#[derive(Clone, Debug, Default)]
+pub struct Played {
+    steps: Vec<Block>,
+    able: Option<Able>,
+    /// Why it could not be played with this driver.
+    pub skipped: Option<String>,
+    /// What was asked of the provider, all of it.
+    pub asked: Vec<Act>,
+}
+
+/// A line that does something (or nothing), and the output below it.
+#[derive(Clone, Debug)]
+struct Block {
+    number: usize,
+    line: String,
+    expected: Vec<String>,
+    came: Vec<String>,
+    /// What came depends on what the driver has not got.
+    vague: bool,
+}
+
+struct Client {
+    conn: Conn,
+    descriptors: BTreeMap<u32, Descriptor>,
+}
+
+struct Job {
+    number: usize,
+    client: String,
+    command: Command,
+    /// What it opened for itself.
+    file: Option<FileNo>,
+    offset: u64,
+    call: Option<(CallNo, Step)>,
+    printed: Vec<u8>,
+    lines: Vec<String>,
+    error: Option<Error>,
+    counted: u64,
+    announced: bool,
+}
+
+struct Player<'a> {
+    driver: &'a mut dyn Driver,
+    clients: BTreeMap<String, Client>,
+    jobs: Vec<Job>,
+    next_job: usize,
+    /// Lengths of spools and what is closed, to tell it again to a node that was restarted.
+    spools: BTreeMap<(SessionId, Stream), (u64, bool)>,
+    asked: Vec<Act>,
+}
+
+/// Plays a transcript to its end. What is wrong with its lines shows in what came.
+pub fn play(text: &str, driver: &mut dyn Driver) -> Played {
+    let able = driver.able();
+    let mut played = Played { able: Some(able), ..Played::default() };
+    let mut player = Player {
+        driver,
+        clients: BTreeMap::new(),
+        jobs: Vec::new(),
+        next_job: 1,
+        spools: BTreeMap::new(),
+        asked: Vec::new(),
+    };
+    for (i, line) in text.lines().enumerate() {
+        if !starts_a_step(line)
+            && let Some(block) = played.steps.last_mut()
+        {
+            block.expected.push(line.into());
+            continue;
+        }
+        let mut block =
+            Block { number: i + 1, line: line.into(), expected: vec![], came: vec![], vague: false };
+        if !line.trim().is_empty() && !line.starts_with('#') {
+            if let Some(why) = cannot(line, able) {
+                played.skipped = Some(format!("line {}: {why}", i + 1));
+                return played;
+            }
+            block.vague = !able.owners && (line.contains("$ ls -l") || line.contains("$ stat"));
+            if let Err(why) = player.act(line) {
+                block.came.push(format!("?? {why}"));
+            }
+            player.settle(&mut block.came);
+        }
+        played.steps.push(block);
+    }
+    played.asked = player.asked;
+    played
+}
+
+/// What a driver lacks to do a line.
+fn cannot(line: &str, able: Able) -> Option<String> {
+    let (who, what) = line.split_once(' ')?;
+    let missing = match who {
+        "@" if what.starts_with("advance") && !able.clock => "has no clock to advance",
+        "@" if what.starts_with("restart") && !able.restart => "cannot restart the node",
+        _ if who.ends_with('$') && user_of(&who[..who.len() - 1]) != "ericvh" && !able.users => {
+            "has no other users"
+        }
+        _ if what.starts_with("chmod") && !able.chmod => "cannot change attributes",
+        _ if what.starts_with("chgrp") && !able.chmod => "cannot change attributes",
+        _ if what.starts_with("readlink") && !able.links => "has no links",
+        _ if what.starts_with("read -n") && !able.nowait => "always waits",
+        _ => return None,
+    };
+    Some(format!("this driver {missing}"))
+}
+
+fn user_of(client: &str) -> &str {
+    match client.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "" => "ericvh",
+        user => user,
+    }
+}
+
+impl Player<'_> {
+    fn act(&mut self, line: &str) -> Result<(), String> {
+        let (who, what) = line.split_once(' ').ok_or("a line is a word, a space, and what to do")?;
+        match who {
+            "<" => self.tell(what),
+            "@" => self.world(what),
+            _ => self.client(&who[..who.len() - 1], what),
+        }
+    }
+
+    fn tell(&mut self, line: &str) -> Result<(), String> {
+        let now = self.driver.node().now();
+        match script::told(line, now)? {
+            Told::Tell(tell) => {
+                if let Tell::Closed { session, stream } = &tell {
+                    self.spools.entry((*session, *stream)).or_default().1 = true;
+                }
+                self.driver.node().tell(tell);
+            }
+            Told::Output(session, stream, data) => {
+                self.spools.entry((session, stream)).or_default().0 += data.len() as u64;
+                self.driver.node().output(session, stream, &data);
+            }
+            Told::Adopted(session) => {
+                let of = (session, Stream::Out)..=(session, Stream::Err);
+                for ((_, stream), (len, closed)) in self.spools.range(of).map(|(k, v)| (*k, *v)) {
+                    self.driver.node().tell(Tell::Grew { session, stream, len });
+                    if closed {
+                        self.driver.node().tell(Tell::Closed { session, stream });
+                    }
+                }
+                self.driver.node().tell(crate::provider::started(session, 100 + session.0 as u32));
+            }
+        }
+        Ok(())
+    }
+
+    fn world(&mut self, line: &str) -> Result<(), String> {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["advance", span] => {
+                let span = op::parse_span(span).ok_or_else(|| format!("{span} is no length of time"))?;
+                self.driver.node().advance(span);
+            }
+            ["restart"] => {
+                self.driver.node().restart();
+                self.clients.clear();
+                self.jobs.clear();
+            }
+            ["hangup"] => self.hangup(""),
+            [client, "hangup"] => self.hangup(client),
+            _ => return Err(format!("not something that happens: {line}")),
+        }
+        Ok(())
+    }
+
+    fn hangup(&mut self, name: &str) {
+        self.jobs.retain(|job| job.client != name);
+        if let Some(client) = self.clients.remove(name) {
+            self.driver.hangup(client.conn);
+        }
+    }
+
+    fn client(&mut self, name: &str, line: &str) -> Result<(), String> {
+        if self.jobs.iter().any(|job| job.client == name && !job.command.background) {
+            return Err("the command before this one still waits; it wants a `&`".into());
+        }
+        if let Some(number) = line.strip_prefix("kill %") {
+            let job = self.jobs.iter_mut().find(|j| j.number.to_string() == number && j.client == name);
+            let (call, _) = job.and_then(|job| job.call.as_ref()).ok_or("no such job waits")?;
+            self.driver.interrupt(*call);
+            return Ok(());
+        }
+        let command = parse(line)?;
+        if !self.clients.contains_key(name) {
+            let conn = self.driver.connect(user_of(name));
+            self.clients.insert(name.into(), Client { conn, descriptors: BTreeMap::new() });
+        }
+        let number = if command.background { self.next_job } else { 0 };
+        self.next_job += usize::from(command.background);
+        let offset = command.on.and_then(|d| self.clients[name].descriptors.get(&d)).map_or(0, |d| d.offset);
+        self.jobs.push(Job {
+            number,
+            client: name.into(),
+            command,
+            file: None,
+            offset,
+            call: None,
+            printed: Vec::new(),
+            lines: Vec::new(),
+            error: None,
+            counted: 0,
+            announced: false,
+        });
+        Ok(())
+    }
+
+    /// Lets everything happen that can, and writes down what came of it.
+    fn settle(&mut self, came: &mut Vec<String>) {
+        let mut asked: Vec<Asked> = Vec::new();
+        loop {
+            self.driver.settle();
+            let mut jobs = std::mem::take(&mut self.jobs);
+            let moved = jobs.iter_mut().fold(false, |moved, job| self.advance(job) || moved);
+            self.jobs = jobs;
+            asked.extend(self.driver.node().asked());
+            if !moved {
+                break;
+            }
+        }
+        came.extend(asked.iter().map(script::asked));
+        self.asked.extend(asked.into_iter().filter_map(|a| match a {
+            Asked::Act(act) => Some(act),
+            Asked::Down { .. } => None,
+        }));
+        let able = self.driver.able();
+        self.jobs.retain_mut(|job| {
+            let over = job.call.is_none() && job.command.steps.is_empty();
+            job.write(came, over, able);
+            !over
+        });
+    }
+
+    /// Takes a job one call further; whether it moved.
+    fn advance(&mut self, job: &mut Job) -> bool {
+        let Some(client) = self.clients.get_mut(&job.client) else { return false };
+        if let Some((call, step)) = job.call.take() {
+            let Some(answer) = self.driver.poll(call) else {
+                job.call = Some((call, step));
+                return false;
+            };
+            job.take(step, answer, client);
+        } else if let Some(step) = job.command.steps.pop_front() {
+            match job.call_of(&step, client) {
+                Ok(Some(call)) => job.call = Some((self.driver.begin(client.conn, call), step)),
+                Ok(None) => {}
+                Err(error) => job.fail(error),
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
+impl Job {
+    fn fail(&mut self, error: Error) {
+        self.command.steps.clear();
+        self.error = Some(error);
+        self.close();
+    }
+
+    /// Closes what it opened, last of all.
+    fn close(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.command.steps.push_back(Step::Call(Call::Close(file)));
+        }
+    }
+
+    fn file(&self, client: &Client) -> Result<FileNo, Error> {
+        let of_descriptor = self.command.on.and_then(|d| client.descriptors.get(&d)).map(|d| d.file);
+        self.file.or(of_descriptor).ok_or_else(|| Errno::BADF.into())
+    }
+
+    /// The call for a step; `None` if it needs none.
+    fn call_of(&mut self, step: &Step, client: &mut Client) -> Result<Option<Call>, Error> {
+        Ok(Some(match step {
+            Step::Call(call) => call.clone(),
+            Step::Open(path, access) | Step::Keep(_, path, access) => Call::Open(path.clone(), *access),
+            Step::Drop(d) => Call::Close(client.descriptors.remove(d).ok_or(Errno::BADF)?.file),
+            Step::Read { count, wait } => {
+                Call::Read { file: self.file(client)?, offset: self.offset, count: *count, wait: *wait }
+            }
+            Step::Drain { left, .. } => {
+                let count = (*left).min(65_536) as u32;
+                Call::Read { file: self.file(client)?, offset: self.offset, count, wait: true }
+            }
+            Step::Write(data) => {
+                Call::Write { file: self.file(client)?, offset: self.offset, data: data.clone() }
+            }
+            Step::Seek(to) => {
+                let d = self.command.on.and_then(|d| client.descriptors.get_mut(&d)).ok_or(Errno::BADF)?;
+                d.offset = *to;
+                return Ok(None);
+            }
+            Step::Find(path) => Call::List(path.clone()),
+        }))
+    }
+
+    fn moved(&mut self, by: usize, client: &mut Client) {
+        self.offset += by as u64;
+        if let Some(d) = self.command.on.and_then(|d| client.descriptors.get_mut(&d)) {
+            d.offset = self.offset;
+        }
+    }
+
+    fn take(&mut self, step: Step, answer: Answer, client: &mut Client) {
+        match (step, answer) {
+            (Step::Call(Call::Close(_)), _) => {}
+            (_, Answer::Failed(error)) => self.fail(error),
+            (Step::Keep(d, ..), Answer::File(file)) => {
+                client.descriptors.insert(d, Descriptor { file, offset: 0 });
+            }
+            (_, Answer::File(file)) => self.file = Some(file),
+            (Step::Drain { left, print }, Answer::Data(data)) => {
+                self.moved(data.len(), client);
+                self.counted += data.len() as u64;
+                let left = left - data.len() as u64;
+                if !data.is_empty() && left > 0 {
+                    self.command.steps.push_front(Step::Drain { left, print });
+                } else {
+                    if !print {
+                        self.lines.push(self.counted.to_string());
+                    }
+                    self.close();
+                }
+                if print {
+                    self.printed.extend(data);
+                }
+            }
+            (_, Answer::Data(data)) => {
+                self.moved(data.len(), client);
+                if data.is_empty() {
+                    self.lines.push("(end)".into());
+                }
+                self.printed.extend(data);
+            }
+            (_, Answer::Wrote(n)) => {
+                self.moved(n as usize, client);
+                self.close();
+            }
+            (Step::Find(path), Answer::Entries(found)) => {
+                for stat in found.iter().rev().filter(|s| s.qid.kind == FileKind::Dir) {
+                    self.command.steps.push_front(Step::Find(format!("{path}/{}", stat.name)));
+                }
+                let names: Vec<&str> = found.iter().map(|s| s.name.as_str()).collect();
+                self.lines.push(format!("{path}: {}", names.join(" ")));
+            }
+            (_, Answer::Entries(found)) if self.command.long => {
+                self.lines.extend(found.iter().map(long));
+            }
+            (_, Answer::Entries(found)) => {
+                self.lines.push(found.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" "));
+            }
+            (_, Answer::Stat(stat)) => self.lines.push(long(&stat)),
+            (_, Answer::Linked(to)) => self.lines.push(to),
+            (_, Answer::Done) => {}
+        }
+    }
+
+    /// Writes down what it printed, and how it stands.
+    fn write(&mut self, came: &mut Vec<String>, over: bool, able: Able) {
+        let prefix = if self.number > 0 { format!("[{}] ", self.number) } else { String::new() };
+        shown(&prefix, &std::mem::take(&mut self.printed), came);
+        came.extend(self.lines.drain(..).map(|line| format!("{prefix}{line}")));
+        match (&self.error, over) {
+            (Some(error), true) => came.push(format!("{prefix}{}", failure(&self.command.name, error, able))),
+            (None, true) if self.number > 0 => came.push(format!("{prefix}done")),
+            (None, false) if self.number > 0 && !self.announced => came.push(format!("{prefix}waits")),
+            _ => {}
+        }
+        self.announced = true;
+    }
+}
+
+/// As `ls -l` has it.
+fn long(stat: &Stat) -> String {
+    let kind = match stat.qid.kind {
+        FileKind::Dir => 'd',
+        FileKind::File => '-',
+        FileKind::Link => 'l',
+    };
+    let mut mode = String::new();
+    for (i, letter) in "rwxrwxrwx".chars().enumerate() {
+        mode.push(if stat.mode & (0o400 >> i) != 0 { letter } else { '-' });
+    }
+    format!("{kind}{mode} {} {} {}", stat.user, stat.group, stat.name)
+}
+
+impl Played {
+    /// Whether what came is what is written; the difference, if not.
+    ///
+    /// # Errors
+    /// A text that names the line.
+    pub fn check(&self) -> Result<(), String> {
+        let able = self.able.unwrap_or(Able::ALL);
+        for block in self.steps.iter().filter(|b| !b.vague) {
+            let fit = |line: &String| normal(&script::as_able(line, able), able);
+            let expected: Vec<String> = block.expected.iter().map(fit).collect();
+            let came: Vec<String> = block.came.iter().map(|line| normal(line, able)).collect();
+            if expected != came || came.iter().any(|line| line.starts_with("?? ")) {
+                let list = |lines: &[String]| lines.iter().map(|l| format!("    {l}\n")).collect::<String>();
+                return Err(format!(
+                    "line {}: {}\n  expected:\n{}  came:\n{}",
+                    block.number,
+                    block.line,
+                    list(&expected),
+                    list(&came)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The transcript with what came in place of what was expected.
+    pub fn updated(&self) -> String {
+        let lines = self.steps.iter().flat_map(|b| std::iter::once(&b.line).chain(&b.came));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// A line without what a clock that is not ours has put there.
+fn normal(line: &str, able: Able) -> String {
+    if able.clock {
+        return line.into();
+    }
+    let timed = ["real=", "started=", "created=", "ended=", "user=", "sys=", "up_secs="];
+    let words = line.split(' ').map(|word| {
+        let date = word.len() > 20 && word.contains('T') && word.contains(':') && word.contains('Z');
+        let clock = word.len() == 8 && word.as_bytes()[2] == b':' && word.as_bytes()[5] == b':';
+        match timed.iter().find(|key| word.starts_with(**key)) {
+            Some(key) => format!("{key}…"),
+            None if date || clock => "…".into(),
+            None => word.into(),
+        }
+    });
+    words.collect::<VecDeque<_>>().into_iter().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,406 @@
+//! One node, and all that a kernel's host would be to it: the clock, the provider, the users, the journal, the
+//! gauges, and the clients' mailboxes. Every event goes through here, and after every event everything that must
+//! hold is asserted ([`Watch`], [`Machine::check`]).
+//!
+//! The journal is bytes, and what was relied on is known, so that a crash can lose exactly what a crash may lose.
+
+use crate::{
+    machine::{EPOCH, Machine, node, users},
+    provider::{Provider, session_told},
+    watch::Watch,
+};
+use kernel::{ClientId, Effect, Event, Gauges, Kernel};
+use op::{Act, Clock, Fid, Mono, Op, Reply, SessionId, Tag, Tell, Uid, Usage, User};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Makes a machine; again at each restart.
+pub type Make = Rc<dyn Fn() -> Box<dyn Machine>>;
+
+/// What a host was asked for and has not answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// [`Effect::Measure`].
+    Measure,
+    /// [`Effect::Gauge`].
+    Gauge(SessionId),
+    /// [`Effect::FindUser`].
+    FindUser(String),
+}
+
+/// One node and what is around it.
+pub struct World {
+    machine: Box<dyn Machine>,
+    make: Make,
+    /// Now.
+    pub clock: Clock,
+    /// What runs.
+    pub provider: Provider,
+    /// What the host owes the kernel.
+    pub due: VecDeque<Due>,
+    /// Everybody whom [`Effect::FindUser`] finds.
+    pub users: Vec<Arc<User>>,
+    /// Load, and so on, as the next measurement finds them.
+    pub gauges: Gauges,
+    watch: Watch,
+    told_users: BTreeSet<Uid>,
+    journal: Vec<u8>,
+    /// Bytes of the journal that something was done or answered upon.
+    promised: usize,
+    replies: BTreeMap<(ClientId, Tag), Reply>,
+    asked: Vec<Act>,
+    wake: Option<Mono>,
+    down: Option<bool>,
+    next_client: u64,
+    next_tag: u64,
+    events: u64,
+    /// Dies after carrying out so many effects of the next event.
+    crash_after: Option<usize>,
+    dead: bool,
+}
+
+/// What every running program has used whenever somebody asks.
+pub const USAGE: Option<Usage> = Some(Usage { user_us: 1_500_000, sys_us: 250_000, maxrss_kib: 12 << 10 });
+
+/// How every world's machine does, until a test changes it.
+pub fn gauges() -> Gauges {
+    Gauges {
+        up_secs: 38_100,
+        users: 4,
+        load: [1.08, 0.75, 0.5],
+        mem_free: 3 << 30,
+        disk_free: 40 << 30,
+        own: None,
+    }
+}
+
+impl World {
+    /// A fresh node with a real kernel.
+    pub fn new() -> World {
+        World::of(Rc::new(|| Box::new(Kernel::new(node()))))
+    }
+
+    /// A fresh node with a machine of another make.
+    pub fn of(make: Make) -> World {
+        let mut world = World {
+            machine: make(),
+            make,
+            clock: EPOCH,
+            provider: Provider::default(),
+            due: VecDeque::new(),
+            users: users(),
+            gauges: gauges(),
+            watch: Watch::default(),
+            told_users: BTreeSet::new(),
+            journal: Vec::new(),
+            promised: 0,
+            replies: BTreeMap::new(),
+            asked: Vec::new(),
+            wake: None,
+            down: None,
+            next_client: 0,
+            next_tag: 0,
+            events: 0,
+            crash_after: None,
+            dead: false,
+        };
+        world.recall();
+        world
+    }
+
+    // ── events ─────────────────────────────────────────────────────────────────────────────
+
+    /// One event and all that comes of it. What was done is given back, in order; bytes of spools in place of
+    /// where they are.
+    pub fn event(&mut self, event: Event) -> Vec<Effect> {
+        assert!(!self.dead, "nothing happens to a dead node");
+        if let Event::Request { client, tag, op, .. } = &event {
+            self.watch.asked(*client, *tag, op);
+        }
+        if let Event::Hangup(client) = &event {
+            self.watch.gone(*client);
+        }
+        if let Event::Told(tell) = &event {
+            self.provider.telling(tell);
+        }
+        self.events += 1;
+        let recalling = event.is_recall() && event != Event::Recalled;
+        let mut effects = Vec::new();
+        self.machine.handle(self.clock, event, &mut effects);
+        self.watch.batch();
+        let carried = self.crash_after.take().map_or(effects.len(), |n| n.min(effects.len()));
+        self.dead = carried < effects.len();
+        let lost = effects.split_off(carried);
+        let done = effects.into_iter().map(|effect| self.carry_out(effect)).collect();
+        if let Some(Effect::Journal(line)) = lost.first() {
+            // Torn: some of it reached the disk, and never the newline.
+            self.journal.extend(&line[..line.len() / 2]);
+        }
+        if !self.dead && !recalling {
+            self.check();
+        }
+        done
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Effect {
+        self.watch.effect(&effect);
+        match &effect {
+            Effect::Journal(_) | Effect::Rewrite(_) | Effect::WakeAt(_) | Effect::Measure => {}
+            _ => self.promised = self.journal.len(),
+        }
+        match effect {
+            Effect::Answer(client, tag, ref reply) => {
+                self.replies.insert((client, tag), reply.clone());
+                effect
+            }
+            Effect::AnswerSpool { client, tag, session, stream, offset, count } => {
+                let reply = Reply::Data(self.provider.read(session, stream, offset, count));
+                self.replies.insert((client, tag), reply.clone());
+                Effect::Answer(client, tag, reply)
+            }
+            Effect::Act(ref act) => {
+                self.provider.asked(act);
+                self.asked.push(act.clone());
+                effect
+            }
+            Effect::Journal(ref line) => {
+                self.journal.extend(line);
+                self.journal.push(b'\n');
+                effect
+            }
+            Effect::Rewrite(ref lines) => {
+                self.journal = lines.iter().flat_map(|l| l.iter().copied().chain([b'\n'])).collect();
+                self.promised = self.journal.len();
+                effect
+            }
+            Effect::WakeAt(at) => {
+                self.wake = at;
+                effect
+            }
+            Effect::Measure => {
+                self.due.push_back(Due::Measure);
+                effect
+            }
+            Effect::Gauge(id, _) => {
+                self.due.push_back(Due::Gauge(id));
+                effect
+            }
+            Effect::FindUser(ref name) => {
+                self.due.push_back(Due::FindUser(name.clone()));
+                effect
+            }
+            Effect::Down { keep } => {
+                self.down = Some(keep);
+                effect
+            }
+        }
+    }
+
+    fn check(&self) {
+        self.machine.check();
+        let outstanding = self.watch.outstanding().count();
+        assert_eq!(self.machine.waiting(), outstanding, "what is not answered waits in the kernel");
+        assert_eq!(self.machine.sessions().0, self.watch.journaled(), "the journal knows every session");
+    }
+
+    // ── clients ────────────────────────────────────────────────────────────────────────────
+
+    /// A new client; `links`: it understands symbolic links.
+    pub fn connect(&mut self, links: bool) -> ClientId {
+        self.next_client += 1;
+        let client = ClientId(self.next_client);
+        self.watch.connected(client);
+        self.event(Event::Connect { client, links });
+        client
+    }
+
+    /// Asks as somebody; the kernel is told first who that is.
+    pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Vec<Effect>) {
+        if self.told_users.insert(uid)
+            && let Some(user) = self.users.iter().find(|u| u.uid == uid).cloned()
+        {
+            self.event(Event::User(user));
+        }
+        self.next_tag += 1;
+        let tag = Tag(self.next_tag);
+        (tag, self.event(Event::Request { client, tag, uid, op }))
+    }
+
+    /// Takes the answer to a request out of its mailbox.
+    pub fn reply(&mut self, client: ClientId, tag: Tag) -> Option<Reply> {
+        self.replies.remove(&(client, tag))
+    }
+
+    /// Asks what must be answered at once.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn call(&mut self, client: ClientId, uid: Uid, op: Op) -> Reply {
+        let name = crate::watch::op_name(&op);
+        let (tag, _) = self.ask(client, uid, op);
+        self.reply(client, tag).unwrap_or_else(|| panic!("{name} is answered at once"))
+    }
+
+    /// Attaches `fid` to the root.
+    pub fn attach(&mut self, client: ClientId, uid: Uid, fid: Fid) {
+        let reply = self.call(client, uid, Op::Attach { fid, tree: String::new() });
+        assert!(matches!(reply, Reply::Attached(_)), "{reply:?}");
+    }
+
+    /// Gives up a request.
+    pub fn flush(&mut self, client: ClientId, uid: Uid, tag: Tag) -> Vec<Effect> {
+        let (flush, effects) = self.ask(client, uid, Op::Flush { tag });
+        assert_eq!(self.reply(client, flush), Some(Reply::Done), "a flush is answered at once");
+        effects
+    }
+
+    /// The client is gone.
+    pub fn hangup(&mut self, client: ClientId) -> Vec<Effect> {
+        self.replies.retain(|(of, _), _| *of != client);
+        self.event(Event::Hangup(client))
+    }
+
+    // ── the host's and the provider's part ─────────────────────────────────────────────────
+
+    /// The provider tells.
+    pub fn tell(&mut self, tell: Tell) -> Vec<Effect> {
+        // What ended while it was given up is not told to who does not remember it.
+        assert!(session_told(&tell).0 < u64::MAX, "sessions are numbered from 0");
+        self.event(Event::Told(tell))
+    }
+
+    /// Pays the `nth` thing that is due.
+    pub fn pay(&mut self, nth: usize) -> Vec<Effect> {
+        match self.due.remove(nth) {
+            Some(Due::Measure) => self.event(Event::Measured(self.gauges.clone())),
+            Some(Due::Gauge(id)) => {
+                self.event(Event::Gauged(id, USAGE))
+            }
+            Some(Due::FindUser(name)) => {
+                let found = self.users.iter().find(|u| *u.name == *name || u.uid.0.to_string() == name).cloned();
+                match found {
+                    Some(user) => {
+                        self.told_users.insert(user.uid);
+                        self.event(Event::User(user))
+                    }
+                    None => self.event(Event::NoUser(name)),
+                }
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Pays all that is due, and what comes of that.
+    pub fn pay_all(&mut self) {
+        while !self.due.is_empty() && !self.dead {
+            self.pay(0);
+        }
+    }
+
+    /// What the provider was asked since this was last asked.
+    pub fn asked(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Whether the node was told to stop; with `true`, to leave its programs running.
+    pub fn downed(&mut self) -> Option<bool> {
+        self.down.take()
+    }
+
+    // ── time, and death ────────────────────────────────────────────────────────────────────
+
+    /// Lets time pass. The kernel is waked when it wanted to be, and at no other time.
+    pub fn advance(&mut self, span: Duration) -> Vec<Effect> {
+        let end = self.clock.mono + span;
+        let mut done = Vec::new();
+        while let Some(at) = self.wake
+            && at <= end
+        {
+            self.pass(at.since(self.clock.mono));
+            self.wake = None;
+            done.extend(self.event(Event::Tick));
+            assert!(self.wake.is_none_or(|next| next > self.clock.mono), "what was due is done");
+            if self.dead {
+                return done;
+            }
+        }
+        self.pass(end.since(self.clock.mono));
+        done
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.clock.mono = self.clock.mono + span;
+        self.clock.wall.0 = self.clock.wall.0.saturating_add(span.as_nanos() as u64);
+    }
+
+    /// The next event is the last: only so many of its effects are carried out.
+    pub fn crash_after(&mut self, effects: usize) {
+        self.crash_after = Some(effects);
+    }
+
+    /// Whether the node died in the middle of the last event.
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// The journal, and how much of it may not be lost.
+    pub fn journal(&self) -> (&[u8], usize) {
+        (&self.journal, self.promised)
+    }
+
+    /// Starts the node again: its clients are gone, its programs and its journal are there. Of the journal, only
+    /// the first `kept` bytes, which are never less than what was promised.
+    pub fn restart(&mut self, kept: Option<usize>) -> Vec<Effect> {
+        let len = self.journal.len();
+        let kept = kept.unwrap_or(len).clamp(self.promised.min(len), len);
+        self.journal.truncate(kept);
+        // A last line without its newline was never answered for.
+        let whole = self.journal.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        self.journal.truncate(whole);
+        self.machine = (self.make)();
+        self.watch.restarted();
+        self.told_users.clear();
+        self.replies.clear();
+        self.due.clear();
+        self.asked.clear();
+        (self.wake, self.down, self.dead, self.crash_after) = (None, None, false, None);
+        self.recall()
+    }
+
+    fn recall(&mut self) -> Vec<Effect> {
+        // Nothing may shorten it before it is written anew.
+        let journal = self.journal.clone();
+        self.promised = journal.len();
+        for line in journal.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            self.event(Event::Recall(line.to_vec()));
+        }
+        self.event(Event::Recalled)
+    }
+
+    // ── looking ────────────────────────────────────────────────────────────────────────────
+
+    /// Whether a request is neither answered nor flushed.
+    pub fn waits(&self, client: ClientId, tag: Tag) -> bool {
+        self.watch.is_outstanding(client, tag)
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &dyn Machine {
+        &*self.machine
+    }
+
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+impl Default for World {
+    fn default() -> World {
+        World::new()
+    }
+}
