@@ -6,6 +6,7 @@ pub mod commands;
 pub mod direct;
 pub mod driver;
 pub mod machine;
+pub mod over_9p;
 pub mod player;
 pub mod provider;
 mod script;

@@ -220,14 +220,19 @@ impl World {
 
     /// Asks as somebody; the kernel is told first who that is.
     pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Vec<Effect>) {
+        self.introduce(uid);
+        self.next_tag += 1;
+        let tag = Tag(self.next_tag);
+        (tag, self.event(Event::Request { client, tag, uid, op }))
+    }
+
+    /// Tells the kernel who that is, unless it was told.
+    pub(crate) fn introduce(&mut self, uid: Uid) {
         if self.told_users.insert(uid)
             && let Some(user) = self.users.iter().find(|u| u.uid == uid).cloned()
         {
             self.event(Event::User(user));
         }
-        self.next_tag += 1;
-        let tag = Tag(self.next_tag);
-        (tag, self.event(Event::Request { client, tag, uid, op }))
     }
 
     /// Takes the answer to a request out of its mailbox.

@@ -1,7 +1,8 @@
 //! The transcripts, through every way there is in memory. `UPDATE_TRANSCRIPTS=1` writes what came into the files;
 //! read the difference before you commit it.
 
-use sim::{direct::Direct, driver::Driver, player};
+use ninep::Dialect;
+use sim::{direct::Direct, driver::Driver, over_9p::Over9p, player};
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 fn transcripts() -> Vec<(PathBuf, String)> {
@@ -41,6 +42,21 @@ fn transcripts_are_as_the_kernel_plays_them() {
         }
     }
     assert_eq!(play_all(|| Box::new(Direct::driver())), transcripts().len(), "none is skipped");
+}
+
+#[test]
+fn transcripts_are_the_same_through_9p2000_uem() {
+    assert_eq!(play_all(|| Box::new(Over9p::driver(Dialect::Uem))), transcripts().len(), "none is skipped");
+}
+
+#[test]
+fn transcripts_are_the_same_through_9p2000_l_but_for_the_sentences() {
+    assert!(play_all(|| Box::new(Over9p::driver(Dialect::L))) >= transcripts().len() * 3 / 4);
+}
+
+#[test]
+fn transcripts_are_the_same_through_9p2000_but_for_the_errnos() {
+    assert!(play_all(|| Box::new(Over9p::driver(Dialect::Plain))) >= transcripts().len() / 2);
 }
 
 #[test]
