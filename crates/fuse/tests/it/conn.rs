@@ -214,6 +214,36 @@ fn files_are_made_and_removed() {
 }
 
 #[test]
+fn a_file_that_vanishes_as_it_is_made_leaves_no_fid() {
+    for (before, fids) in [(2, 1), (3, 1)] {
+        let mut world = begun();
+        world.send(&Call::Create { name: "new".into(), flags: 2 }.message(10, 1, 7));
+        (0..before).for_each(|_| world.run(0, false));
+        let (tag, _, op) = world.held.pop().unwrap();
+        assert!(matches!((before, op), (2, Op::Walk { .. }) | (3, Op::Stat { .. })));
+        world.reply(tag, Reply::errno(Errno::STALE));
+        world.run_all();
+        assert_eq!(world.answers.pop_front().unwrap().result(), Err(Errno::STALE));
+        assert_eq!((world.tree.fids(), world.conn.fids(), world.tree.strays), (fids, fids, 0));
+        world.end();
+    }
+}
+
+#[test]
+fn one_request_too_many_is_refused() {
+    let mut world = begun();
+    let node = lookup(&mut world, 1, "block");
+    let (fh, _) = open(&mut world, node, 0);
+    let read = Call::Read { fh, offset: 0, size: 10, flags: 0 };
+    for number in 0..fuse::limits::REQUESTS as u64 {
+        world.send(&read.message(10_000 + number * 2, node, 7));
+    }
+    assert_eq!((world.answers.len(), world.waiting()), (0, fuse::limits::REQUESTS));
+    world.send(&read.message(10, node, 7));
+    assert_eq!(world.answers.pop_front().unwrap().result(), Err(Errno::NOMEM));
+}
+
+#[test]
 fn a_fid_that_went_stale_is_replaced_by_the_next_lookup() {
     let mut world = begun();
     let node = lookup(&mut world, 1, "hello");

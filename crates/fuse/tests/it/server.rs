@@ -80,7 +80,7 @@ impl Server {
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
         let shown = Arc::clone(&seen);
         let dir = mount.dir().to_owned();
-        let thread = std::thread::spawn(move || serve(mount, heard, &received, &shown));
+        let thread = std::thread::spawn(move || serve(mount, &heard, &received, &shown));
         Server { dir, orders, bell, seen, thread: Some(thread) }
     }
 
@@ -196,13 +196,14 @@ pub(crate) fn wait(child: &mut Child) -> bool {
 }
 
 /// The loop that a host has, around a tree that answers at once or parks.
-fn serve(mut mount: Mount, bell: UnixStream, orders: &Receiver<Order>, seen: &(Mutex<Seen>, Condvar)) {
+fn serve(mut mount: Mount, bell: &UnixStream, orders: &Receiver<Order>, seen: &(Mutex<Seen>, Condvar)) {
     let (mut conn, mut tree) = (Conn::new(Config::default()), Tree::new());
+    tree.grow("big", &(0..=250).collect::<Vec<u8>>().repeat(12_533)); // 3 MiB and a bit
     let (mut buffer, mut steps) = (vec![0; limits::BUFFER], VecDeque::new());
     let mut grown = 0;
     loop {
         let mut ready =
-            [PollFd::from_borrowed_fd(mount.fd(), PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
+            [PollFd::from_borrowed_fd(mount.fd(), PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
         poll(&mut ready, None).unwrap();
         let rung = !ready[1].revents().is_empty();
         match mount.read(&mut buffer).unwrap() {
@@ -210,7 +211,7 @@ fn serve(mut mount: Mount, bell: UnixStream, orders: &Receiver<Order>, seen: &(M
             Incoming::Empty => {}
             Incoming::Unmounted => conn.hang_up(&mut steps),
         }
-        if rung && (&bell).read(&mut [0]).unwrap() == 1 {
+        if rung && (&mut &*bell).read(&mut [0]).unwrap() == 1 {
             match orders.recv().unwrap() {
                 Order::Grow(name, data) => {
                     grown += 1;
