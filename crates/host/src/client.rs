@@ -20,8 +20,8 @@ use rustix::io::Errno as Os;
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The root of the tree, attached when the connection is made.
-pub const ROOT: Fid = Fid(1);
+/// The root of the tree, attached when the connection is made: the highest number that is a fid.
+pub const ROOT: Fid = Fid(ninep::NOFID - 1);
 
 /// To read.
 pub const READ: Access = Access { read: true, write: false, truncate: false };
@@ -44,11 +44,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and attaches. Nothing is waited for but the connection itself and the version.
+    /// Connects and attaches.
     ///
     /// # Errors
     /// What the system says to connecting, with the address.
     pub fn dial(addr: &Addr) -> Result<Connection> {
+        let (mut this, attached) = Connection::begin(addr)?;
+        this.wait_for(attached)?;
+        Ok(this)
+    }
+
+    /// Connects, and asks to attach; the answer to that comes under the tag, and may be waited for with others.
+    ///
+    /// # Errors
+    /// As [`dial`](Connection::dial).
+    pub fn begin(addr: &Addr) -> Result<(Connection, Tag)> {
         let failed = |e: std::io::Error| {
             let errno = e.raw_os_error().and_then(|n| u16::try_from(n).ok()).map_or(Errno::IO, Errno);
             Error::new(errno, format!("{addr}: {e}"))
@@ -58,10 +68,8 @@ impl Connection {
         let client = Client::new(Dialect::Uem, ninep::MSIZE_MAX);
         let (replies, ignored) = (VecDeque::new(), BTreeSet::new());
         let mut this = Connection { wire, client, replies, ignored, buffer: vec![0; 256 << 10], gone: None };
-        let fid = this.client.new_fid();
-        assert_eq!(fid, ROOT, "the first fid of a connection is the root's");
-        this.call(Op::Attach { fid: ROOT, tree: String::new() })?;
-        Ok(this)
+        let attached = this.send(Op::Attach { fid: ROOT, tree: String::new() });
+        Ok((this, attached))
     }
 
     /// Most bytes of one read or write.

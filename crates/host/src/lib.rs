@@ -14,8 +14,8 @@
 //! [`client`] is the other side: a connection to a node for the command, tests and benches.
 #![forbid(unsafe_code)]
 
+mod around;
 pub mod client;
-mod clock;
 pub mod dial;
 mod door;
 mod journal;
@@ -26,7 +26,7 @@ mod provider;
 mod settings;
 mod users;
 
-pub use clock::now;
+pub use around::{Around, Here, now};
 pub use machine::host_name;
 pub use node::{Node, Stopped};
 pub use provider::{Local, Provider};

@@ -3,14 +3,12 @@
 
 use crate::{
     Settings,
-    clock::now,
+    around::{Around, Here},
     dial::Addr,
     door::{Listener, Wired},
     journal::Journal,
-    machine,
     poll::Poll,
     provider::Provider,
-    users::Users,
 };
 use kernel::{Attr, ClientId, Effect, Event, Kernel};
 use op::{Act, Errno, Error, Op, Reply, Tag, Tell, Uid};
@@ -32,7 +30,7 @@ pub struct Node<P: Provider> {
     kernel: Kernel,
     provider: P,
     journal: Journal,
-    users: Users,
+    around: Box<dyn Around>,
     settings: Settings,
     poll: Poll,
     listeners: Vec<Listener>,
@@ -102,27 +100,27 @@ impl<P: Provider> Node<P> {
     /// # Errors
     /// A sentence that says what could not be had.
     pub fn open(settings: Settings, provider: P) -> Result<Node<P>, String> {
-        Node::open_for(settings, provider, Users::default())
+        Node::open_in(settings, provider, Box::new(Here::default()))
     }
 
-    /// The same, with some users known beforehand; for tests that need them to have certain names.
+    /// The same in another world, for tests.
     ///
     /// # Errors
     /// As [`open`](Node::open).
-    pub fn open_for(settings: Settings, provider: P, mut users: Users) -> Result<Node<P>, String> {
+    pub fn open_in(settings: Settings, provider: P, mut around: Box<dyn Around>) -> Result<Node<P>, String> {
         let said = |what: &str| {
             let what = what.to_string();
             move |e: std::io::Error| format!("{what}: {e}")
         };
         std::fs::create_dir_all(&settings.state).map_err(said(&settings.state.display().to_string()))?;
         let (journal, lines) = Journal::open(&settings.state).map_err(said("the journal"))?;
-        users.refresh();
-        let (owner, _) = users.by_uid(Uid(rustix::process::geteuid().as_raw()));
-        let mut attrs = machine::attributes();
-        attrs.push(("state_dir".into(), Attr::Text(settings.state.display().to_string())));
+        around.users().refresh();
+        let uid = around.owner();
+        let (owner, _) = around.users().by_uid(uid);
+        let mut attrs = around.attributes();
         attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
         let name = settings.name.as_str().into();
-        let node = kernel::Node { name, owner, env: settings.env.clone(), attrs, started: now().wall };
+        let node = kernel::Node { name, owner, env: settings.env.clone(), attrs, started: around.now().wall };
         let poll = Poll::new().map_err(said("epoll"))?;
         let signals = signals(&poll).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
@@ -130,7 +128,7 @@ impl<P: Provider> Node<P> {
             kernel: Kernel::new(node),
             provider,
             journal,
-            users,
+            around,
             poll,
             listeners: Vec::new(),
             clients: BTreeMap::new(),
@@ -232,7 +230,7 @@ impl<P: Provider> Node<P> {
         let timeout =
             timeout.into_iter().flatten().chain(self.journal.full.then_some(Duration::from_secs(1))).min();
         self.poll.wait(timeout, &mut ready).map_err(|e| format!("epoll: {e}"))?;
-        if self.wake_at.is_some_and(|at| at <= now().mono) {
+        if self.wake_at.is_some_and(|at| at <= self.around.now().mono) {
             self.wake_at = None;
             self.events.push_back(Event::Tick);
         }
@@ -255,7 +253,7 @@ impl<P: Provider> Node<P> {
     }
 
     fn until(&self, at: Option<op::Mono>) -> Option<Duration> {
-        at.map(|at| at.since(now().mono))
+        at.map(|at| at.since(self.around.now().mono))
     }
 
     // ── events in ──────────────────────────────────────────────────────────────────────────
@@ -268,7 +266,7 @@ impl<P: Provider> Node<P> {
         let mut bytes = [0; 64];
         let _how_often_does_not_matter = self.signals.read(&mut bytes);
         // The same as `echo down > ctl`, said by the node's owner.
-        let owner = Uid(rustix::process::geteuid().as_raw());
+        let owner = self.around.owner();
         let client = self.new_client();
         self.events.push_back(Event::Connect { client, links: false });
         let fid = op::Fid(0);
@@ -292,7 +290,7 @@ impl<P: Provider> Node<P> {
             match self.listeners[at].accept() {
                 Ok(Some(wired)) => {
                     if self.clients.len() < kernel::limits::CLIENTS {
-                        self.users.refresh();
+                        self.around.users().refresh();
                         self.admit(wired);
                     }
                 }
@@ -416,7 +414,7 @@ impl<P: Provider> Node<P> {
 
     /// Tells the kernel who a user is, before his first request.
     fn introduce(&mut self, uid: Uid) {
-        let (user, news) = self.users.by_uid(uid);
+        let (user, news) = self.around.users().by_uid(uid);
         if news {
             self.handle(Event::User(user));
         }
@@ -424,7 +422,7 @@ impl<P: Provider> Node<P> {
 
     fn handle(&mut self, event: Event) {
         let mut effects = std::mem::take(&mut self.effects);
-        self.kernel.handle(now(), event, &mut effects);
+        self.kernel.handle(self.around.now(), event, &mut effects);
         for effect in effects.drain(..) {
             self.carry_out(effect);
         }
@@ -463,17 +461,19 @@ impl<P: Provider> Node<P> {
                 }
             }
             Effect::WakeAt(at) => self.wake_at = at,
-            Effect::Measure => self.events.push_back(Event::Measured(machine::gauges(&self.settings.state))),
+            Effect::Measure => {
+                self.events.push_back(Event::Measured(self.around.gauges(&self.settings.state)))
+            }
             Effect::Gauge(session, pid) => {
                 let usage = self.provider.usage(session, pid);
                 self.events.push_back(Event::Gauged(session, usage));
             }
-            Effect::FindUser(name) => self.events.push_back(match self.users.by_name(&name) {
+            Effect::FindUser(name) => self.events.push_back(match self.around.users().by_name(&name) {
                 Some(user) => Event::User(user),
                 None => Event::NoUser(name),
             }),
             Effect::Down { keep } => {
-                let at = now().mono + if keep { Duration::ZERO } else { LAST };
+                let at = self.around.now().mono + if keep { Duration::ZERO } else { LAST };
                 self.ending.get_or_insert(Ending { keep, at });
             }
         }
@@ -560,7 +560,7 @@ impl<P: Provider> Node<P> {
     fn stopped(&mut self) -> Option<Stopped> {
         let ending = self.ending.as_ref()?;
         let keep = ending.keep;
-        if !keep && self.kernel.sessions().1 > 0 && now().mono < ending.at {
+        if !keep && self.kernel.sessions().1 > 0 && self.around.now().mono < ending.at {
             return None;
         }
         self.mount = None;

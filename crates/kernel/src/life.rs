@@ -418,7 +418,14 @@ impl Kernel {
     }
 
     /// A reader of an output has come to `offset`. A rolling session lets go what all of them have behind them.
-    pub(crate) fn reader_at(&mut self, client: ClientId, fid: Fid, id: SessionId, stream: Stream, offset: u64) {
+    pub(crate) fn reader_at(
+        &mut self,
+        client: ClientId,
+        fid: Fid,
+        id: SessionId,
+        stream: Stream,
+        offset: u64,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let out = *session.out(stream);
         let Some(live) = &mut session.live else { return };
@@ -427,7 +434,8 @@ impl Kernel {
         if !live.roll {
             return;
         }
-        let slowest = live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
+        let slowest =
+            live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
         if slowest >= out.trimmed + limits::ROLL {
             session.out_mut(stream).trimmed = slowest;
             session.out_mut(stream).full = false;

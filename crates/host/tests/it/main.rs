@@ -1,0 +1,46 @@
+//! The transcripts of `crates/sim`, through a real socket and a real mount: the whole loop, with a provider that
+//! does as the transcript says and a clock that it turns.
+
+mod mount;
+mod socket;
+mod world;
+
+use sim::{driver::Driver, player};
+
+/// Plays all transcripts, each with a fresh driver; how many were played and skipped.
+fn play_all(driver: impl Fn() -> Box<dyn Driver>) -> (usize, usize) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim/transcripts");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let (mut played, mut skipped, mut wrong) = (0, 0, Vec::new());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let result = player::play(&text, &mut *driver());
+        match (&result.skipped, result.check()) {
+            (Some(why), _) => {
+                println!("{} is skipped: this driver {why}", path.display());
+                skipped += 1;
+            }
+            (None, Ok(())) => played += 1,
+            (None, Err(why)) => wrong.push(format!("{}: {why}", path.display())),
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n\n{}", wrong.len(), wrong.join("\n"));
+    (played, skipped)
+}
+
+#[test]
+fn transcripts_are_the_same_through_a_real_socket() {
+    let (played, skipped) = play_all(|| Box::new(socket::driver()));
+    assert!(played >= 12, "{played} played, {skipped} skipped");
+}
+
+#[test]
+fn transcripts_are_the_same_through_a_real_mount() {
+    if !mount::possible() {
+        println!("SKIPPED: no /dev/fuse, or neither root nor fusermount3");
+        return;
+    }
+    let (played, skipped) = play_all(|| Box::new(mount::Mounted::new()));
+    assert!(played >= 10, "{played} played, {skipped} skipped");
+}
