@@ -31,6 +31,10 @@ pub struct Config {
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a start that a dead node had begun may take until it is given up.
 const LATE: Duration = Duration::from_secs(10);
+/// How long the node may talk without being listened to. In a storm of starts each word would otherwise wake
+/// the keeper, which costs a start more than all that is said (a third of it, on one CPU). What is said is
+/// safe meanwhile; what is urgent comes with [`wire::URGENT`].
+const NAP: Duration = Duration::from_millis(3);
 /// Most bytes of the log; then it begins again.
 const LOG: u64 = 1 << 20;
 
@@ -70,6 +74,8 @@ struct Keeper {
     late: Option<(OwnedFd, Instant)>,
     /// When the next node is due; `None` while one runs or none is wanted.
     due: Option<Instant>,
+    /// Until then the line is not listened to.
+    nap: Option<Instant>,
     /// Deaths in a row, soon after the start.
     failures: u32,
     descriptors: u64,
@@ -82,7 +88,7 @@ impl Keeper {
             None => super::lock(&config.state)?,
         };
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let signals = sys::child_signal(&[libc::SIGTERM, libc::SIGINT])?;
+        let signals = sys::child_signal(&[libc::SIGTERM, libc::SIGINT, wire::URGENT])?;
         let (was, _) = sys::raise_descriptors();
         let was = std::env::var(super::DESCRIPTORS).ok().and_then(|n| n.parse().ok()).unwrap_or(was);
         let mut keeper = Keeper {
@@ -95,6 +101,7 @@ impl Keeper {
             node: Node::None,
             late: None,
             due: Some(Instant::now()),
+            nap: None,
             failures: 0,
             descriptors: was,
         };
@@ -196,12 +203,13 @@ impl Keeper {
         let mut outputs = Vec::new();
         let mut fds =
             vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        let line = self.node.line();
-        if let Some((line, more)) = line {
-            fds.push(PollFd::from_borrowed_fd(
-                line,
-                if more { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN },
-            ));
+        self.nap = self.nap.filter(|until| *until > Instant::now());
+        if let Some((line, more)) = self.node.line() {
+            let room = if more { PollFlags::OUT } else { PollFlags::empty() };
+            let words = if self.nap.is_none() { PollFlags::IN } else { PollFlags::empty() };
+            if self.nap.is_none() || more {
+                fds.push(PollFd::from_borrowed_fd(line, room | words));
+            }
         }
         if let Some((late, _)) = &self.late {
             fds.push(PollFd::new(late, PollFlags::IN));
@@ -216,6 +224,7 @@ impl Keeper {
             }
         }
         let until = [self.due, self.late.as_ref().map(|(_, until)| *until)].into_iter().flatten().max();
+        let until = [until, self.nap].into_iter().flatten().min();
         let pause =
             until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
@@ -225,10 +234,14 @@ impl Keeper {
         }
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        self.hear();
+        if self.hear() && self.nap.is_none() {
+            self.nap = Some(Instant::now() + NAP);
+        }
         self.hear_late();
         if !ready[0].is_empty() {
-            if let Some(signal) = sys::take_signals(self.signals.as_fd()) {
+            if let Some(signal) =
+                sys::take_signals(self.signals.as_fd()).filter(|signal| *signal != wire::URGENT)
+            {
                 self.asked_to_end(signal);
             }
             self.bury();
@@ -245,13 +258,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// All that the node said.
-    fn hear(&mut self) {
+    /// All that the node said; whether it said anything.
+    fn hear(&mut self) -> bool {
+        let mut any = false;
         while let Some((notes, mut fds)) = self.node.hear() {
             for note in notes {
                 self.note(note, std::mem::take(&mut fds), false);
             }
+            any = true;
         }
+        any
     }
 
     /// What a dead node's starts said; when the last is through, its line ends.
@@ -330,7 +346,7 @@ impl Keeper {
                 continue;
             }
             // It spoke before it ran, and so before it died.
-            self.hear();
+            let _may_be_new = self.hear();
             self.hear_late();
             sys::reap(death.pid);
             let Some(session) = self.pids.remove(&death.pid) else { continue };
@@ -344,7 +360,7 @@ impl Keeper {
     }
 
     fn node_died(&mut self, killed: bool, status: i32) {
-        self.hear();
+        let _last_words = self.hear();
         let Node::Runs { line, since, stopping, .. } = std::mem::replace(&mut self.node, Node::None) else {
             return;
         };

@@ -18,6 +18,9 @@ pub(crate) const MESSAGE: usize = 4096;
 /// Most descriptors beside a message: of a session stdin or terminal, stdout, stderr, pidfd.
 pub(crate) const FDS: usize = 4;
 
+/// The signal that asks the keeper to listen now; ignored by default, so that it harms nobody else.
+pub(crate) const URGENT: i32 = libc::SIGURG;
+
 /// Stdin's write end, or the terminal's master.
 pub(crate) const IN: u8 = 1;
 /// Stdout's read end.
