@@ -31,7 +31,7 @@ fn main() -> Outcome<()> {
         std::thread::spawn(move || serve_bare(mounts.0, ttl).expect("the bare server works")),
         std::thread::spawn(move || serve_conn(mounts.1, ttl).expect("the server works")),
     ];
-    println!("{:28}{:>18}{:>18}{:>8}", "µs, median (spread) of 5", "bare", "Conn", "ratio");
+    println!("{:28}{:>26}{:>26}{:>8}", "µs, median (spread) of 5", "bare", "Conn", "ratio");
     report("stat+open+read+close", [&bare, &through], |dir| files(dir, rounds))?;
     report("stat", [&bare, &through], |dir| stats(dir, rounds))?;
     report("read of an open file", [&bare, &through], |dir| reads(dir, rounds))?;
@@ -53,7 +53,7 @@ fn report(what: &str, dirs: [&Path; 2], round: impl Fn(&Path) -> Outcome<f64>) -
         (list[2], format!("{:.1} ({:.1}..{:.1})", list[2], list[0], list[4]))
     };
     let [(bare, bare_cell), (conn, conn_cell)] = figures.each_mut().map(cell);
-    println!("{what:27}{bare_cell:>18}{conn_cell:>18}{:8.2}", conn / bare);
+    println!("{what:28}{bare_cell:>26}{conn_cell:>26}{:8.2}", conn / bare);
     Ok(())
 }
 

@@ -36,6 +36,17 @@
 //! }
 //! # }
 //! ```
+//!
+//! To stop serving: [`Mount::unmount`], [`Conn::hang_up`], go on until [`Step::Unmounted`], drop both.
+//!
+//! # What waits for what, in the kernel
+//! A request that is blocked here hinders nothing else here. But Linux itself holds a lock while some are under way, and
+//! whoever waits for that lock may not be killable until the first one is answered (which its own signal can bring about):
+//!
+//! - writes to one file wait for each other (as they do to any file that ends before the place that is written to), and an
+//!   open with `O_TRUNC` waits for a write: a second writer to a `stdin` that is full;
+//! - two lookups of the same name wait for each other: two walks to one name under `await/`;
+//! - making or removing a name in a directory waits for lookups in it.
 #![forbid(unsafe_code)]
 
 mod abi;
