@@ -2,7 +2,7 @@
 
 use super::Processes;
 use super::family;
-use super::program::{Frozen, Life};
+use super::program::{Frozen, Life, Parent};
 use op::SessionId;
 use std::collections::BTreeSet;
 
@@ -81,7 +81,12 @@ impl Processes {
             }
         } else if !on {
             match program.frozen {
-                Frozen::No => {}
+                Frozen::No if matches!(program.parent, Parent::Node) => {}
+                Frozen::No => {
+                    // An earlier node may have stopped it, in either way.
+                    let _has_none = program.group.as_ref().map(|group| group.freeze(false));
+                    self.family(session, &program).iter().for_each(|pid| family::kill(*pid, libc::SIGCONT));
+                }
                 Frozen::ByGroup => {
                     let _is_gone = program.group.as_ref().map(|group| group.freeze(false));
                 }

@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("nodes_and_keepers_killed_in_turn_lose_nothing", || world("both", 400, &["node", "keeper"], 60)),
     ("stop_keep_and_the_keeper_moves_output", stop_keep_and_the_keeper_moves_output),
     ("a_state_has_one_owner", a_state_has_one_owner),
-    ("terminals_and_stdin_outlive_the_node", terminals_and_stdin_outlive_the_node),
+    ("stdin_outlives_the_node", stdin_outlives_the_node),
     ("programs_of_a_dead_keeper_and_node_are_found", programs_of_a_dead_keeper_and_node_are_found),
 ];
 
@@ -367,7 +367,7 @@ fn a_state_has_one_owner() {
     assert!(!keeper::wake(&kept.path().join("nobody"), &[]).unwrap());
 }
 
-fn terminals_and_stdin_outlive_the_node() {
+fn stdin_outlives_the_node() {
     let kept = Kept::new(1, "echo begun; read x; echo got $x; exit 5");
     kept.until("it begins", || kept.spool(1, "out").contains("begun").then_some(()));
     for _ in 0..3 {
