@@ -2,7 +2,7 @@
 //!
 //! An ELF file is static when it asks for no interpreter: it has no program header of type `PT_INTERP` (elf(5)).
 
-use crate::run::{Result, cargo, run};
+use crate::run::{Result, build, cargo};
 use std::path::Path;
 
 /// Bytes that the binary may have.
@@ -10,10 +10,7 @@ const MOST: usize = 10 << 20;
 
 /// Builds the release and looks at it.
 pub(crate) fn check_release(root: &Path) -> Result<()> {
-    run(cargo(root).args(["build", "--release", "--package", "uem"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-    let path = target.join("release/uem");
+    let path = build(cargo(root).args(["build", "--release", "--package", "uem"]), "uem")?;
     let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     println!("{}: {} bytes, at most {MOST}", path.display(), bytes.len());
     if bytes.len() > MOST {

@@ -2,7 +2,7 @@
 //! small `libfuzzer-sys` in `xtask/fuzz-plain`, which replays the corpus and then changes bytes of it at random:
 //! it sees no coverage and finds less, but it runs wherever Rust does.
 
-use crate::run::{Result, cargo, output, run};
+use crate::run::{Result, build, cargo, output, run};
 use std::path::Path;
 use std::process::Command;
 
@@ -48,27 +48,31 @@ fn targets(manifest: &str) -> Vec<&str> {
 
 fn with_libfuzzer(root: &Path, target: &str, seconds: &str) -> Result<()> {
     let limit = format!("-max_total_time={seconds}");
+    // What it finds worth keeping goes into the first directory; the corpus has only what somebody chose.
+    let found = root.join("target/fuzz-found").join(target);
+    std::fs::create_dir_all(&found).map_err(|e| format!("{}: {e}", found.display()))?;
+    let corpus = root.join("fuzz/corpus").join(target);
     // Through rustup's cargo: the one that runs us may be of another toolchain.
     let mut command = Command::new("cargo");
     command.current_dir(root).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-    run(command.args(["+nightly", "fuzz", "run", target, "--", &limit]))
+    run(command.args(["+nightly", "fuzz", "run", target]).args([found, corpus]).args(["--", &limit]))
 }
 
 fn at_random(root: &Path, target: &str, seconds: &str) -> Result<()> {
     let patch = format!("patch.crates-io.libfuzzer-sys.path={:?}", root.join("xtask/fuzz-plain"));
     let lock = root.join("fuzz/Cargo.lock");
     let before = std::fs::read(&lock).ok();
-    let mut build = cargo(root);
-    build.args(["--config", &patch, "build", "--release", "--manifest-path", "fuzz/Cargo.toml"]);
-    let built = run(build.args(["--target-dir", "target/fuzz-plain", "--bin", target]));
-    // The lock is that of the real library.
+    // A lock that names the real library would hold it; ours names all the rest, which is here already.
+    std::fs::copy(root.join("Cargo.lock"), &lock).map_err(|e| format!("{}: {e}", lock.display()))?;
+    let mut command = cargo(root);
+    command.args(["--config", &patch, "build", "--release", "--manifest-path", "fuzz/Cargo.toml"]);
+    let built = build(command.args(["--target-dir", "target/fuzz-plain", "--bin", target]), target);
     let _as_it_was = match before {
         Some(bytes) => std::fs::write(&lock, bytes),
         None => std::fs::remove_file(&lock),
     };
-    built?;
     let corpus = root.join("fuzz/corpus").join(target);
-    run(Command::new(root.join("target/fuzz-plain/release").join(target)).arg(corpus).arg(seconds))
+    run(Command::new(built?).arg(corpus).arg(seconds))
 }
 
 #[cfg(test)]

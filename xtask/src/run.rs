@@ -1,7 +1,8 @@
 //! Running other programs: each is shown as it is started, and what it says is passed on as it says it.
 
+use serde_json::Value;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A sentence that says what went wrong.
@@ -44,6 +45,21 @@ pub(crate) fn listen(command: &mut Command, mut hear: impl FnMut(&str)) -> Resul
     }
     hear(&String::from_utf8_lossy(&partial));
     Ok(child.wait().map_err(|e| failed(e, command))?.success())
+}
+
+/// Builds one program with this `cargo build` and says where it is. Where that is depends on settings of cargo's
+/// that are not ours to know.
+pub(crate) fn build(command: &mut Command, program: &str) -> Result<PathBuf> {
+    show(command);
+    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let out = command.output().map_err(|e| format!("{}: {e}", line(command)))?;
+    if !out.status.success() {
+        return Err(format!("{}: {}", line(command), out.status));
+    }
+    let messages = out.stdout.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice::<Value>(l).ok());
+    let made = messages.filter(|message| message["target"]["name"] == program);
+    let path = made.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
+    path.ok_or_else(|| format!("cargo does not say where it built {program}"))
 }
 
 /// What it prints, if it is there and succeeds.

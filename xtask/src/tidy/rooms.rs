@@ -134,7 +134,7 @@ mod tests {
     fn the_matrix_leads_downwards() {
         for (at, room) in ROOMS.iter().enumerate() {
             let below = |on: &&str| ROOMS[..at].iter().any(|other| other.name == *on);
-            assert!(room.on.iter().chain(room.tests_on).all(|on| below(&on)), "{}", room.name);
+            assert!(room.on.iter().chain(room.tests_on).all(below), "{}", room.name);
         }
     }
 
