@@ -59,13 +59,21 @@ impl Connection {
     /// # Errors
     /// As [`dial`](Connection::dial).
     pub fn begin(addr: &Addr) -> Result<(Connection, Tag)> {
+        Connection::begin_in(Dialect::Uem, addr)
+    }
+
+    /// The same in a dialect of one's choice, which loses some of what a node says: see [`ninep::client`].
+    ///
+    /// # Errors
+    /// As [`dial`](Connection::dial).
+    pub fn begin_in(dialect: Dialect, addr: &Addr) -> Result<(Connection, Tag)> {
         let failed = |e: std::io::Error| {
             let errno = e.raw_os_error().and_then(|n| u16::try_from(n).ok()).map_or(Errno::IO, Errno);
             Error::new(errno, format!("{addr}: {e}"))
         };
         let wire = addr.dial().map_err(failed)?;
         rustix::io::ioctl_fionbio(&wire, true).map_err(|e| failed(e.into()))?;
-        let client = Client::new(Dialect::Uem, ninep::MSIZE_MAX);
+        let client = Client::new(dialect, ninep::MSIZE_MAX);
         let (replies, ignored) = (VecDeque::new(), BTreeSet::new());
         let mut this = Connection { wire, client, replies, ignored, buffer: vec![0; 256 << 10], gone: None };
         let attached = this.send(Op::Attach { fid: ROOT, tree: String::new() });

@@ -15,6 +15,11 @@ fn play_all(driver: impl Fn() -> Box<dyn Driver>) -> (usize, usize) {
     let (mut played, mut skipped, mut wrong) = (0, 0, Vec::new());
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("\n! down") {
+            // A real node would stop, and be no node to go on with.
+            skipped += 1;
+            continue;
+        }
         let result = player::play(&text, &mut *driver());
         match (&result.skipped, result.check()) {
             (Some(why), _) => {
@@ -31,8 +36,14 @@ fn play_all(driver: impl Fn() -> Box<dyn Driver>) -> (usize, usize) {
 
 #[test]
 fn transcripts_are_the_same_through_a_real_socket() {
-    let (played, skipped) = play_all(|| Box::new(socket::driver()));
-    assert!(played >= 12, "{played} played, {skipped} skipped");
+    let (played, skipped) = play_all(|| Box::new(socket::driver(ninep::Dialect::Uem)));
+    assert!(played >= 10, "{played} played, {skipped} skipped");
+}
+
+#[test]
+fn transcripts_are_the_same_through_a_real_socket_in_the_dialect_of_linux() {
+    let (played, skipped) = play_all(|| Box::new(socket::driver(ninep::Dialect::L)));
+    assert!(played >= 10, "{played} played, {skipped} skipped");
 }
 
 #[test]

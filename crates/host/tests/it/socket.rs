@@ -3,6 +3,7 @@
 use crate::world::World;
 use host::client::{Connection, ROOT};
 use host::dial::Addr;
+use ninep::Dialect;
 use op::{Fid, Op, Reply, Tag};
 use sim::calls::{Calls, Wire};
 use sim::driver::{Able, Conn, Node};
@@ -12,13 +13,28 @@ use std::time::Duration;
 /// A node, and connections to it.
 pub(crate) struct Socket {
     world: World,
+    dialect: Dialect,
     conns: Vec<Option<Connection>>,
     replies: BTreeMap<(usize, Tag), Reply>,
 }
 
 /// A fresh node behind a fresh socket.
-pub(crate) fn driver() -> Calls<Socket> {
-    Calls::over(Socket { world: World::new(None), conns: Vec::new(), replies: BTreeMap::new() })
+pub(crate) fn driver(dialect: Dialect) -> Calls<Socket> {
+    let (world, conns, replies) = (World::new(None), Vec::new(), BTreeMap::new());
+    Calls::over(Socket { world, dialect, conns, replies })
+}
+
+/// Connects as a user: what the node sees is the uid that the connecting thread had.
+fn connect_as(uid: u32, dialect: Dialect, addr: Addr) -> (Connection, Tag) {
+    let connect = move || {
+        if rustix::process::geteuid().is_root() {
+            // SAFETY: the system call alone changes this thread only, which ends below.
+            let changed = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+            assert_eq!(changed, 0);
+        }
+        Connection::begin_in(dialect, &addr).unwrap()
+    };
+    std::thread::spawn(connect).join().unwrap()
 }
 
 /// The connection's own root is fid 1; the driver's is 0.
@@ -26,13 +42,19 @@ const DRIVERS_ROOT: Fid = Fid(0);
 
 impl Wire for Socket {
     fn able(&self) -> Able {
-        // There is one user behind all connections, and this dialect is shown directories for links.
-        Able { users: false, restart: false, links: false, owners: false, ..Able::ALL }
+        let able = Able { users: rustix::process::geteuid().is_root(), restart: false, ..Able::ALL };
+        match self.dialect {
+            // Its users are shown directories for links.
+            Dialect::Uem | Dialect::Plain => Able { links: false, ..able },
+            Dialect::L => Able { cause: false, owners: false, nowait: false, ..able },
+        }
     }
 
-    fn connect(&mut self, _: &str) -> Conn {
+    fn connect(&mut self, user: &str) -> Conn {
         let addr = Addr::Unix(self.world.socket.clone());
-        let (mut conn, attached) = Connection::begin(&addr).unwrap();
+        let users = sim::machine::users();
+        let uid = users.iter().find(|u| &*u.name == user).map(|u| u.uid.0).unwrap();
+        let (mut conn, attached) = connect_as(uid, self.dialect, addr);
         let walked = conn.send(Op::Walk { fid: ROOT, newfid: DRIVERS_ROOT, names: vec![] });
         self.conns.push(Some(conn));
         self.settle();

@@ -71,6 +71,7 @@ impl Provider for Scripted {
 /// The machine that every transcript happens on.
 struct Elsewhere {
     shared: Rc<RefCell<Shared>>,
+    owner: Uid,
     users: Users,
 }
 
@@ -80,7 +81,7 @@ impl Around for Elsewhere {
     }
 
     fn owner(&self) -> Uid {
-        Uid(rustix::process::geteuid().as_raw())
+        self.owner
     }
 
     fn attributes(&self) -> Vec<(String, Attr)> {
@@ -109,6 +110,8 @@ impl World {
     /// `mount` is a directory below the world's own.
     pub(crate) fn new(mount: Option<&str>) -> World {
         let dir = tempfile::tempdir().unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(dir.path(), open).unwrap();
         let (wake, woken) = UnixStream::pair().unwrap();
         woken.set_nonblocking(true).unwrap();
         let shared = Rc::new(RefCell::new(Shared {
@@ -118,10 +121,16 @@ impl World {
             clock: sim::machine::EPOCH,
             wake,
         }));
-        let mut owner = op::User::clone(&sim::machine::users()[1]);
-        owner.uid = Uid(rustix::process::geteuid().as_raw());
-        owner.groups = vec![(rustix::process::getegid().as_raw(), owner.name.clone())];
-        let around = Elsewhere { shared: shared.clone(), users: Users::with(vec![owner.into()]) };
+        // Root can be anybody; another user is the only one there is, and called as the transcripts call theirs.
+        let root = rustix::process::geteuid().is_root();
+        let mut users = sim::machine::users();
+        let mut owner = op::User::clone(&users[1]);
+        if mount.is_some() || !root {
+            owner.uid = Uid(rustix::process::geteuid().as_raw());
+            owner.groups = vec![(rustix::process::getegid().as_raw(), owner.name.clone())];
+            users = vec![owner.clone().into()];
+        }
+        let around = Elsewhere { shared: shared.clone(), owner: owner.uid, users: Users::with(users) };
         let settings = Settings {
             name: "n1".into(),
             state: dir.path().join("state"),
