@@ -28,7 +28,7 @@ fn list(address: &str, path: &str, wish: Dialect) -> Result<()> {
     let names = path.split('/').filter(|name| !name.is_empty()).map(String::from).collect();
     let (root, fid) = (Fid(0), Fid(1));
     let tree = env::var("ANAME").unwrap_or_default();
-    // One flight: none of these waits for the one before.
+    // One flight in 9P2000.uem: none of these waits for the one before.
     let ops = [
         Op::Attach { fid: root, tree },
         Op::Walk { fid: root, newfid: fid, names },

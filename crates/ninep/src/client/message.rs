@@ -1,5 +1,6 @@
 //! From an [`Op`] to the message that asks for it.
 
+use super::order::uses;
 use super::{Client, Kind, Listing};
 use crate::wire::{self, DMDIR, NOWAIT, NUname, Names, S_IFREG, Tmsg, is_dir_mode};
 use crate::{Dialect, MAXWELEM, NOFID, name};
@@ -30,7 +31,7 @@ impl Client {
                     aname: tree,
                     n_uname: NUname(n_uname),
                 };
-                self.launch(Some(tag), Kind::Attach { fid: fid.0 }, &message);
+                self.launch(Some(tag), Kind::Attach { fid: fid.0 }, uses(op), &message);
                 self.user = (uname, n_uname);
                 return Ok(());
             }
@@ -124,7 +125,7 @@ impl Client {
             }
             Op::Flush { .. } => unreachable!("flushes do not wait"),
         };
-        self.launch(Some(tag), kind, &message);
+        self.launch(Some(tag), kind, uses(op), &message);
         Ok(())
     }
 

@@ -8,9 +8,11 @@
 //!                             │ flush ──▶ answered, then the flush is; or the flush is, and nothing else
 //! ```
 //!
-//! Nothing waits for an answer before the next request is sent: walk, open, read and clunk leave together, and if
-//! the walk fails so do the others. Only the version is waited for, and a place in the window
-//! ([`Client::with_window`]).
+//! In 9P2000.uem nothing waits for an answer before the next request is sent: walk, open, read and clunk leave
+//! together, and if the walk fails so do the others. Other servers may run messages in any order, so there what
+//! makes, opens or clunks a fid waits until what was asked about that fid before is answered or flushed; requests
+//! about different fids still leave together. Beyond that only the version is waited for, and a place in the
+//! window ([`Client::with_window`]).
 //!
 //! What a dialect can't say is answered `Failed` at once. What it does not tell is filled in: in 9P2000.L a
 //! `Stat` has no name and names owner and group by number, and the `stat` of an `Entry` has only name, qid and
@@ -18,6 +20,7 @@
 //! In 9P2000 an errno is guessed from the sentence (`EIO` if it says nothing known).
 
 mod message;
+mod order;
 mod reply;
 
 use crate::frame::{Broken, Inbox, Outbox};
@@ -27,6 +30,7 @@ use crate::{Dialect, IOHDRSZ, MSIZE_MAX, MSIZE_MIN, NOFID, NOTAG};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::{format, string::String, vec::Vec};
 use op::{Access, Entry, Errno, Error, Fid, Op, Reply, Tag};
+use order::{NO_USES, Uses};
 
 /// One connection with a server.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ struct Flight {
     /// Whom to answer; `None` for our own, and once it is answered.
     tag: Option<Tag>,
     kind: Kind,
+    uses: Uses,
     /// `Tflush`es of it under way: until they are answered, so long its tag is taken.
     flushes: usize,
 }
@@ -171,7 +176,7 @@ impl Client {
         tag
     }
 
-    /// Asks for the first bytes of a file in one flight: walk, open, read, clunk; their tags in that order.
+    /// Asks for the first bytes of a file, in one flight where the dialect allows it: walk, open, read, clunk; their tags in that order.
     pub fn read_path(&mut self, root: Fid, names: Vec<String>, count: u32) -> [Tag; 4] {
         let fid = self.new_fid();
         let access = Access { read: true, ..Access::default() };
@@ -261,16 +266,6 @@ impl Client {
         message.encode(NOTAG, Dialect::Plain, self.out.end());
     }
 
-    fn send_waiting(&mut self) {
-        while self.agreed
-            && !self.closed
-            && self.flights.len() < self.window
-            && let Some((tag, op)) = self.waiting.pop_front()
-        {
-            self.send(tag, &op);
-        }
-    }
-
     /// Gives up a request.
     fn flush(&mut self, tag: Tag, old: Tag) {
         if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == old) {
@@ -290,12 +285,12 @@ impl Client {
         }
         self.flights.get_mut(at).expect("it was found").flushes += 1;
         let old = at as u16;
-        self.launch(Some(tag), Kind::Flush { old }, &Tmsg::Flush { oldtag: old });
+        self.launch(Some(tag), Kind::Flush { old }, NO_USES, &Tmsg::Flush { oldtag: old });
     }
 
     /// Sends a message; or takes it back if it is too long.
-    fn launch(&mut self, tag: Option<Tag>, kind: Kind, message: &Tmsg<'_>) {
-        let at = self.flights.insert(Flight { tag, kind, flushes: 0 });
+    fn launch(&mut self, tag: Option<Tag>, kind: Kind, uses: Uses, message: &Tmsg<'_>) {
+        let at = self.flights.insert(Flight { tag, kind, uses, flushes: 0 });
         let out = self.out.end();
         let before = out.len();
         message.encode(at as u16, self.dialect, out);

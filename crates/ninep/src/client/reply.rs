@@ -3,7 +3,7 @@
 use super::{Client, Kind, Listing};
 use crate::frame::Broken;
 use crate::wire::{self, Malformed, Rmsg, Tmsg};
-use crate::{Dialect, ename};
+use crate::{Dialect, NOFID, ename};
 use alloc::{format, string::String, vec::Vec};
 use op::{Entry, Errno, Error, FileKind, Qid, Reply, Shape, Stat, Wall};
 
@@ -55,7 +55,7 @@ impl Client {
         match kind {
             // It may have come to pass all the same.
             Kind::Attach { fid } | Kind::Walk { newfid: Some(fid), .. } => {
-                self.launch(None, Kind::Leave { fid }, &Tmsg::Clunk { fid });
+                self.launch(None, Kind::Leave { fid }, [(fid, true), (NOFID, false)], &Tmsg::Clunk { fid });
             }
             Kind::Leave { fid } => {
                 self.bound.remove(&fid);
