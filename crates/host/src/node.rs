@@ -118,6 +118,13 @@ impl<P: Provider> Node<P> {
         let uid = around.owner();
         let (owner, _) = around.users().by_uid(uid);
         let mut attrs = around.attributes();
+        // Bound before the tree is there, so that it can say where; answered when it is.
+        let listeners = listen(&settings)?;
+        let further: Vec<String> =
+            listeners[1..].iter().filter_map(Listener::addr).map(|a| a.to_string()).collect();
+        if !further.is_empty() {
+            attrs.push(("ninep".into(), Attr::Text(further.join(" "))));
+        }
         attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
         let name = settings.name.as_str().into();
         let node = kernel::Node { name, owner, env: settings.env.clone(), attrs, started: around.now().wall };
@@ -130,7 +137,7 @@ impl<P: Provider> Node<P> {
             journal,
             around,
             poll,
-            listeners: Vec::new(),
+            listeners,
             clients: BTreeMap::new(),
             mount: None,
             signals,
@@ -157,13 +164,9 @@ impl<P: Provider> Node<P> {
     }
 
     fn open_doors(&mut self) -> Result<(), String> {
-        let mut addrs = vec![Addr::Unix(self.settings.socket())];
-        addrs.extend(self.settings.ninep.iter().cloned());
-        for addr in addrs {
-            let listener = Listener::new(&addr)?;
-            let token = LISTENERS + self.listeners.len() as u64;
-            self.poll.add(&listener, token, true, false).map_err(|e| format!("{addr}: {e}"))?;
-            self.listeners.push(listener);
+        for (at, listener) in self.listeners.iter().enumerate() {
+            let added = self.poll.add(listener, LISTENERS + at as u64, true, false);
+            added.map_err(|e| format!("epoll of a door: {e}"))?;
         }
         if self.settings.stdio {
             self.open_stdio().map_err(|e| format!("standard input and output: {e}"))?;
@@ -568,6 +571,12 @@ impl<P: Provider> Node<P> {
         self.provider.stop(keep);
         Some(Stopped { keep })
     }
+}
+
+/// Doors that can be connected to: the socket that the command looks for first.
+fn listen(settings: &Settings) -> Result<Vec<Listener>, String> {
+    let addrs = std::iter::once(Addr::Unix(settings.socket())).chain(settings.ninep.iter().cloned());
+    addrs.map(|addr| Listener::new(&addr)).collect()
 }
 
 /// SIGTERM, SIGINT and SIGHUP as something to poll.

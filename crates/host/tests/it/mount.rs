@@ -21,6 +21,9 @@ pub(crate) fn possible() -> bool {
 
 type Files = Arc<Mutex<BTreeMap<FileNo, Arc<File>>>>;
 
+/// A call that is over.
+type Done = (CallNo, Answer);
+
 /// A mounted node.
 pub(crate) struct Mounted {
     world: World,
@@ -29,7 +32,7 @@ pub(crate) struct Mounted {
     owners: BTreeMap<FileNo, Conn>,
     running: BTreeMap<CallNo, Running>,
     answers: BTreeMap<CallNo, Answer>,
-    done: (Sender<(CallNo, Answer)>, Receiver<(CallNo, Answer)>),
+    done: (Sender<Done>, Receiver<Done>),
     conns: usize,
     next: usize,
 }
