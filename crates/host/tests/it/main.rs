@@ -1,10 +1,10 @@
 //! The transcripts of `crates/sim`, through a real socket and a real mount: the whole loop, with a provider that
 //! does as the transcript says and a clock that it turns.
 
-mod mount;
-mod socket;
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod mount;
+mod socket;
 mod world;
 
 use sim::{driver::Driver, player};
