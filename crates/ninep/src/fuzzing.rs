@@ -56,6 +56,7 @@ pub fn server(bytes: &[u8]) {
     let mut hello = Vec::new();
     Tmsg::Version { msize: 4096, version }.encode(NOTAG, Dialect::Plain, &mut hello);
     let mut alive = world.send(&hello);
+    world.judge();
     while alive && !bytes.0.is_empty() {
         alive = match bytes.next() % 8 {
             0..=3 => world.send(&bytes.frame()),

@@ -54,3 +54,8 @@ pub const IOHDRSZ: u32 = 24;
 
 /// Names in one `Twalk`.
 pub const MAXWELEM: usize = 16;
+
+/// The README's examples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -206,3 +206,27 @@ fn who_asks_is_told() {
     let attach = Tmsg::Attach { fid: 0, afid: NOFID, uname: "ken", aname: "t", n_uname: NUname(3) };
     assert_eq!(told, (0, attach));
 }
+
+#[test]
+fn dots_are_not_listed_and_not_taken_for_the_end() {
+    let dirent = |offset: u8, name: &str| {
+        let mut bytes = vec![0; 13];
+        bytes.extend([offset, 0, 0, 0, 0, 0, 0, 0, 4, name.len() as u8, 0]);
+        bytes.extend(name.as_bytes());
+        bytes
+    };
+    let mut client = agreed(Dialect::L);
+    let tag = client.request(Op::List { fid: Fid(0), cookie: 0, count: 2 });
+    assert_eq!(types(&mut client), [40]);
+    hear(&mut client, 0, Rmsg::Readdir { data: &[dirent(1, "."), dirent(2, "..")].concat() });
+    assert_eq!(client.next_reply(), None);
+    let asked = Tmsg::decode(client.output(), Dialect::L).unwrap().1;
+    assert!(matches!(asked, Tmsg::Readdir { offset: 2, .. }), "{asked:?}");
+    hear(&mut client, 0, Rmsg::Readdir { data: &dirent(3, "a") });
+    match client.next_reply() {
+        Some((answered, Reply::Listed(entries))) => {
+            assert_eq!((answered, entries.len(), entries[0].cookie), (tag, 1, 3));
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -5,7 +5,7 @@ use crate::frame::Broken;
 use crate::wire::{self, Malformed, Rmsg, Tmsg};
 use crate::{Dialect, NOFID, ename};
 use alloc::{format, string::String, vec::Vec};
-use op::{Entry, Errno, Error, FileKind, Qid, Reply, Shape, Stat, Wall};
+use op::{Entry, Errno, Error, Fid, FileKind, Op, Qid, Reply, Shape, Stat, Wall};
 
 impl Client {
     /// The message in row `at` is answered.
@@ -16,6 +16,15 @@ impl Client {
             return Ok(());
         }
         let reply = self.reply(kind, message)?;
+        if let (Kind::List { fid, count, .. }, Reply::Listed(entries)) = (kind, &reply)
+            && let Some(last) = entries.last()
+            && entries.iter().all(is_dots)
+        {
+            // Nothing that an `Op::List` tells of, and not the end either.
+            self.list_on(at, fid, last.cookie, count);
+            return Ok(());
+        }
+        let reply = without_dots(reply);
         match (kind, &reply) {
             (Kind::Attach { fid } | Kind::Walk { newfid: Some(fid), .. }, Reply::Failed(_)) => {
                 self.bound.remove(&fid);
@@ -31,6 +40,19 @@ impl Client {
         }
         self.deliver(at, reply);
         Ok(())
+    }
+
+    /// Asks for what follows `.` and `..`, for whoever asked for them.
+    fn list_on(&mut self, at: usize, fid: u32, cookie: u64, count: u32) {
+        let flight = self.flights.get_mut(at).expect("it was found by its tag");
+        if flight.flushes > 0 {
+            return self.deliver(at, Reply::errno(Errno::CANCELED));
+        }
+        let tag = flight.tag.take();
+        self.deliver(at, Reply::Done);
+        if let Some(tag) = tag {
+            self.send(tag, &Op::List { fid: Fid(fid), cookie, count });
+        }
     }
 
     /// Answers whoever asked. The tag is free, unless a flush of it is under way.
@@ -158,6 +180,19 @@ impl Client {
         }
         Ok(Reply::Listed(entries))
     }
+}
+
+fn is_dots(entry: &Entry) -> bool {
+    matches!(entry.stat.name.as_str(), "." | "..")
+}
+
+/// An `Op::List` does not tell of `.` and `..`, which many servers list.
+fn without_dots(reply: Reply) -> Reply {
+    if let Reply::Listed(mut entries) = reply {
+        entries.retain(|entry| !is_dots(entry));
+        return Reply::Listed(entries);
+    }
+    reply
 }
 
 /// What 9P2000.L tells of an entry: name, qid and kind.
