@@ -20,6 +20,7 @@
 //! answered, whatever the client does with its own numbers.
 
 mod answer;
+mod bits;
 mod fid;
 mod flush;
 mod listing;

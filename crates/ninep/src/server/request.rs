@@ -1,12 +1,15 @@
 //! From a message to its first [`Op`]: what is known of a request, who may ask it now, and what it asks.
 
+use super::bits::{
+    O_NONBLOCK, STATFS, linux_access, new_name, plain_access, plain_changes, plain_mode, walk_names,
+};
 use super::fid::op_fid;
 use super::{Claim, Conn, listing};
-use crate::wire::{self, DMDIR, NOWAIT, Names, Rmsg, S_IFDIR, Tmsg, is_dir_mode};
-use crate::{Dialect, NOFID, name};
+use crate::wire::{NOWAIT, Rmsg, S_IFDIR, Tmsg, is_dir_mode};
+use crate::{Dialect, NOFID};
 use alloc::collections::VecDeque;
 use alloc::{format, string::String, vec::Vec};
-use op::{Access, Errno, Error, Fid, Op, SetStat, Tag};
+use op::{Errno, Error, Fid, Op, SetStat, Tag};
 
 /// A request under way: a message that is not answered yet, or something of our own (a clunk, a flush).
 #[derive(Debug)]
@@ -387,71 +390,3 @@ fn fids_of(message: &Tmsg<'_>, dialect: Dialect) -> Result<(Option<u32>, Option<
 pub(super) fn tag_at(at: usize, seq: u32) -> Tag {
     Tag(u64::from(seq) << 32 | at as u64)
 }
-
-fn walk_names(names: Names<'_>) -> Result<Vec<String>, Error> {
-    names.iter().map(|name| name::walkable(name).map(|()| String::from(name))).collect()
-}
-
-fn new_name(name: &str) -> Result<String, Error> {
-    name::creatable(name).map(|()| String::from(name))
-}
-
-const O_NONBLOCK: u32 = 0o4000;
-
-/// The flags of Linux's open(2), on every architecture as on x86: that is what 9P2000.L says.
-fn linux_access(flags: u32) -> Result<Access, Error> {
-    let (read, write) = match flags & 3 {
-        0 => (true, false),
-        1 => (false, true),
-        2 => (true, true),
-        _ => return Err(Error::new(Errno::INVAL, "open for neither reading nor writing")),
-    };
-    Ok(Access { read, write, truncate: flags & 0o1000 != 0 })
-}
-
-/// The mode byte of open(5), and whether it has ORCLOSE.
-fn plain_access(mode: u8) -> Result<(Access, bool), Error> {
-    if mode & !0x73 != 0 {
-        return Err(Error::new(Errno::INVAL, format!("open mode {mode:#x} has unknown bits")));
-    }
-    // OEXEC reads.
-    let (read, write) = (mode & 3 != 1, matches!(mode & 3, 1 | 2));
-    Ok((Access { read, write, truncate: mode & 0x10 != 0 }, mode & 0x40 != 0))
-}
-
-/// The permissions of create(5), with `S_IFDIR` for a directory.
-fn plain_mode(perm: u32) -> Result<u32, Error> {
-    // Links, devices, pipes and sockets of 9P2000.u.
-    if perm & 0x02b0_0000 != 0 {
-        return Err(Error::new(Errno::OPNOTSUPP, "only files and directories can be made"));
-    }
-    Ok(perm & 0o777 | if perm & DMDIR != 0 { S_IFDIR } else { 0 })
-}
-
-/// What a `Twstat` changes. Times are accepted and not kept: `SetStat` has none.
-fn plain_changes(stat: &wire::Stat<'_>) -> Result<SetStat, Error> {
-    if !stat.name.is_empty() {
-        return Err(Error::new(Errno::OPNOTSUPP, "files can't be renamed here"));
-    }
-    if !stat.uid.is_empty() || !stat.gid.is_empty() {
-        return Err(Error::new(Errno::PERM, "owner and group can't be changed by name"));
-    }
-    Ok(SetStat {
-        mode: Some(stat.mode & 0o777).filter(|_| stat.mode != u32::MAX),
-        size: Some(stat.length).filter(|length| *length != u64::MAX),
-        ..SetStat::default()
-    })
-}
-
-/// A file system without blocks; V9FS_MAGIC of Linux.
-const STATFS: Rmsg<'static> = Rmsg::Statfs {
-    ty: 0x0102_1997,
-    bsize: 4096,
-    blocks: 0,
-    bfree: 0,
-    bavail: 0,
-    files: 0,
-    ffree: 0,
-    fsid: 0,
-    namelen: name::NAME_MAX as u32,
-};
