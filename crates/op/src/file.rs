@@ -79,7 +79,7 @@ pub enum Op {
         fid: Fid,
         /// Its name.
         name: String,
-        /// Permission bits.
+        /// Permission bits; with `S_IFDIR` (`0o040000`) among them, a directory is made.
         mode: u32,
         /// Opened for this.
         access: Access,
