@@ -16,8 +16,7 @@ pub(crate) enum Line {
     /// Numbers below this one were given out.
     Next(u64),
     Free(SessionId),
-    /// A session, and the user that it runs as by number.
-    Session(Box<Session>, Uid),
+    Session(Box<Session>),
 }
 
 /// The line that makes `session` again.
@@ -198,7 +197,7 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
     s.owner = owner;
     f.fill(&mut s)?;
     s.dirty = false;
-    Some(Line::Session(Box::new(s), runs_as))
+    Some(Line::Session(Box::new(s)))
 }
 
 struct Fields {
@@ -334,7 +333,7 @@ mod tests {
 
     fn read_session(line: &[u8]) -> Option<Session> {
         match read(line, user)? {
-            Line::Session(s, _) => Some(*s),
+            Line::Session(s) => Some(*s),
             Line::Next(_) | Line::Free(_) => None,
         }
     }

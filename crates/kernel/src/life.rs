@@ -10,6 +10,7 @@ use crate::{
 };
 use alloc::{
     boxed::Box,
+    collections::BTreeSet,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -661,10 +662,7 @@ impl Kernel {
                 self.next_id = self.next_id.max(id.0 + 1);
                 self.sessions.remove(&id);
             }
-            Some(journal::Line::Session(session, uid)) => {
-                if !self.users.contains_key(&uid) {
-                    self.out.push(Effect::FindUser(uid.0.to_string()));
-                }
+            Some(journal::Line::Session(session)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
                 self.sessions.insert(session.id, *session);
             }
@@ -731,6 +729,10 @@ impl Kernel {
             // members run.
             self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
         }
+        // Each once, however many sessions there are.
+        let named = self.sessions.values().flat_map(|s| [Some(s.owner), s.live.as_ref().map(|l| l.setup.user.uid)]);
+        let unknown: BTreeSet<Uid> = named.flatten().filter(|uid| !self.users.contains_key(uid)).collect();
+        self.out.extend(unknown.into_iter().map(|uid| Effect::FindUser(uid.0.to_string())));
         self.recalled = true;
         self.rewrite_journal();
     }
