@@ -229,7 +229,8 @@ pub(crate) fn close(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
         return Err(usage("close"));
     }
     let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
-    let runs = session.runs();
+    // Of what is starting, after the early bytes.
+    let runs = matches!(session.state, State::Running { .. });
     // Closing what is closed, or has ended, is no mistake.
     if let Some(live) = &mut session.live
         && !core::mem::replace(&mut live.stdin.closed, true)
