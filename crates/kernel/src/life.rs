@@ -70,6 +70,8 @@ impl Kernel {
                 live.setup = model.setup.clone();
             }
             rank = Some(next);
+            // Who waits for its end now waits for its members'.
+            self.parked.notify(On::Life(group));
         }
         self.next_id += 1;
         let owner = session.owner;
