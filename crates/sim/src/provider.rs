@@ -109,6 +109,9 @@ impl Provider {
                 Some(program) => {
                     program.adopting = true;
                     program.feeding = None;
+                    program.unfed = false;
+                    // That it was asked to close may not have reached the journal.
+                    program.eof = false;
                 }
                 None => drop(self.lost.insert(id)),
             },

@@ -221,9 +221,14 @@ impl World {
     /// Asks as somebody; the kernel is told first who that is.
     pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Vec<Effect>) {
         self.introduce(uid);
-        self.next_tag += 1;
-        let tag = Tag(self.next_tag);
+        let tag = self.new_tag();
         (tag, self.event(Event::Request { client, tag, uid, op }))
+    }
+
+    /// A tag that was not used before.
+    pub(crate) fn new_tag(&mut self) -> Tag {
+        self.next_tag += 1;
+        Tag(self.next_tag)
     }
 
     /// Tells the kernel who that is, unless it was told.

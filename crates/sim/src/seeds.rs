@@ -1,0 +1,662 @@
+//! A world of random clients, a random provider, time that jumps and a node that dies, all from one number; and
+//! the [`Model`] beside it, which says after every event what must have come of it.
+
+use crate::{
+    counters::Counters,
+    machine::EPOCH,
+    model::{Ask, Expect, Model, Name},
+    provider::{Stand, started},
+    world::{Due, Make, World},
+};
+use fastrand::Rng;
+use kernel::{ClientId, Effect, Event};
+use op::{Access, Act, Errno, Error, Exit, Fid, How, Op, Reply, SessionId, SetStat, Stream, Tag, Tell, Uid, Usage};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+/// A run under one seed.
+pub struct Seed {
+    world: World,
+    model: Model,
+    rng: Rng,
+    clients: Vec<Client>,
+    next_fid: u32,
+    /// Adopted programs of which nothing was told yet.
+    owed: BTreeSet<SessionId>,
+    /// Requests that were answered later, or not at all yet.
+    late: BTreeMap<(ClientId, Tag), &'static str>,
+    /// What happened last, for who has to find out.
+    trace: VecDeque<String>,
+    /// What happened how often.
+    pub counters: Counters,
+}
+
+struct Client {
+    id: ClientId,
+    uid: Uid,
+    fids: Vec<(Fid, Name, bool)>,
+    dirs: Vec<Fid>,
+    tags: Vec<Tag>,
+}
+
+const UIDS: [u32; 5] = [1000, 1000, 1001, 1002, 0];
+
+/// Runs one seed for so many steps, on kernels of this make.
+///
+/// # Panics
+/// If anything is not as it must be. What happened last is printed before.
+pub fn run(seed: u64, steps: usize, make: &Make) -> Counters {
+    let mut run = Seed {
+        world: World::of(make.clone()),
+        model: Model::new(EPOCH),
+        rng: Rng::with_seed(seed),
+        clients: Vec::new(),
+        next_fid: 1,
+        owed: BTreeSet::new(),
+        late: BTreeMap::new(),
+        trace: VecDeque::new(),
+        counters: Counters::default(),
+    };
+    // What is printed when a check fails: the way there.
+    struct Telltale<'a>(&'a mut Seed, u64);
+    impl Drop for Telltale<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() && std::env::var_os("UEM_QUIET").is_none() {
+                let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
+                eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
+                eprintln!("again: UEM_SEED={} cargo test -p sim --test seeds one_seed", self.1);
+            }
+        }
+    }
+    let telltale = Telltale(&mut run, seed);
+    for _ in 0..steps {
+        telltale.0.step();
+    }
+    telltale.0.finish();
+    std::mem::take(&mut telltale.0.counters)
+}
+
+impl Seed {
+    fn step(&mut self) {
+        match self.rng.u32(0..100) {
+            _ if self.clients.is_empty() => self.connect(),
+            0 if self.clients.len() < 4 => self.connect(),
+            1 if self.rng.bool() => self.hangup(),
+            2 if self.rng.u32(0..3) == 0 => self.restart(),
+            3 => self.jump(),
+            4..=7 => self.pay(),
+            8..=21 => self.open(),
+            22..=43 => self.read(),
+            44..=55 => self.write_ctl(),
+            56..=63 => self.write_stdin(),
+            64..=65 => self.write_args(),
+            66..=70 => self.clunk(),
+            71..=76 => self.flush(),
+            77 => self.look(),
+            _ => self.provide(),
+        }
+    }
+
+    // ── events, and what must come of them ─────────────────────────────────────────────────
+
+    /// One event, in the world and in the model; compared. Now and then the node dies in the middle of it.
+    fn event(&mut self, event: Event, apply: impl Fn(&mut Model, &World)) {
+        let crash = self.rng.u32(0..400) == 0;
+        let before = crash.then(|| (self.model.clone(), self.world.journal().0.len()));
+        if crash {
+            self.world.crash_after(self.rng.usize(0..5));
+        }
+        self.note(brief(&event));
+        self.model.clock = self.world.clock;
+        // The model is told first, but for what the provider has taken note of.
+        if !matches!(event, Event::Told(_)) {
+            apply(&mut self.model, &self.world);
+            let done = self.world.event(event);
+            self.compare(&done, before);
+        } else {
+            let done = self.world.event(event);
+            apply(&mut self.model, &self.world);
+            self.compare(&done, before);
+        }
+    }
+
+    fn note(&mut self, what: String) {
+        if self.trace.len() == 40 {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(what.chars().take(300).collect());
+    }
+
+    fn compare(&mut self, done: &[Effect], before: Option<(Model, usize)>) {
+        let (expected, asks) = self.model.over(&self.world.provider);
+        if self.world.is_dead() {
+            let (before, len) = before.expect("it only dies when it was told to");
+            return self.die(&before, len);
+        }
+        self.world.asked();
+        let mut answers = BTreeMap::new();
+        let mut acts = Vec::new();
+        for effect in done {
+            match effect {
+                Effect::Answer(client, tag, reply) => drop(answers.insert((*client, *tag), reply)),
+                Effect::Act(act) => acts.extend(asked(act)),
+                Effect::AnswerSpool { .. }
+                | Effect::Journal(_)
+                | Effect::Rewrite(_)
+                | Effect::WakeAt(_)
+                | Effect::Measure
+                | Effect::Gauge(..)
+                | Effect::FindUser(_)
+                | Effect::Down { .. } => {}
+            }
+        }
+        for (name, expect) in &expected {
+            match answers.remove(name) {
+                Some(reply) => assert!(meets(expect, reply), "{name:?}: must be {expect:?}, is {reply:?}"),
+                None => panic!("{name:?} is not answered, and must be: {expect:?}"),
+            }
+            self.world.reply(name.0, name.1);
+            if let Some(why) = self.late.remove(name) {
+                self.counters.count(why);
+            }
+        }
+        assert!(answers.is_empty(), "answered, and must not be: {answers:?}");
+        acts.sort();
+        assert_eq!(acts, asks, "what the provider is asked (left) is what it must be");
+        self.agree();
+    }
+
+    fn agree(&self) {
+        let machine = self.world.machine();
+        assert_eq!(machine.sessions(), self.model.sessions(), "sessions that are there, that run");
+        assert_eq!(machine.fids(), self.model.fids(), "fids that are held");
+        assert_eq!(machine.waiting(), self.model.waiting(), "requests that wait");
+    }
+
+    fn ask(&mut self, at: usize, op: Op) -> Tag {
+        let (client, uid) = (self.clients[at].id, self.clients[at].uid);
+        self.world.introduce(uid);
+        let tag = self.world.new_tag();
+        let waits = match &op {
+            Op::Read { .. } => "a read waited",
+            Op::Write { .. } => "a write waited",
+            _ => "another request waited",
+        };
+        self.late.insert((client, tag), waits);
+        let event = Event::Request { client, tag, uid, op: op.clone() };
+        self.event(event, |model, world| model.request(client, uid, tag, &op, &world.provider));
+        self.counters.count("requests");
+        if let Some(client) = self.clients.get_mut(at).filter(|c| c.id == client) {
+            if self.world.waits(client.id, tag) {
+                client.tags.push(tag);
+            } else {
+                self.late.remove(&(client.id, tag));
+            }
+        }
+        tag
+    }
+
+    // ── clients ────────────────────────────────────────────────────────────────────────────
+
+    fn connect(&mut self) {
+        let id = self.world.connect(true);
+        let uid = Uid(UIDS[self.rng.usize(0..UIDS.len())]);
+        self.clients.push(Client { id, uid, fids: vec![], dirs: vec![], tags: vec![] });
+        let at = self.clients.len() - 1;
+        self.ask(at, Op::Attach { fid: Fid(0), tree: String::new() });
+    }
+
+    fn any(&mut self) -> usize {
+        self.rng.usize(0..self.clients.len())
+    }
+
+    fn hangup(&mut self) {
+        let at = self.any();
+        let client = self.clients.swap_remove(at);
+        let waiting = client.tags.iter().any(|tag| self.world.waits(client.id, *tag));
+        self.late.retain(|(of, _), _| *of != client.id);
+        self.event(Event::Hangup(client.id), |model, _| model.hangup(client.id));
+        self.counters.count(if waiting { "a client hung up with requests that wait" } else { "a client hung up" });
+    }
+
+    /// A session to speak of; mostly one that is there.
+    fn some_session(&mut self) -> u64 {
+        let ids: Vec<u64> = self.model.session_ids().collect();
+        match self.rng.u32(0..20) {
+            0 => self.rng.u64(0..12),
+            _ if ids.is_empty() => 0,
+            _ => ids[ids.len() - 1 - self.rng.usize(0..ids.len().min(6))],
+        }
+    }
+
+    fn open(&mut self) {
+        let at = self.any();
+        let name = match self.rng.u32(0..12) {
+            0..=2 => Name::Clone,
+            3..=5 => Name::Ctl,
+            _ => Name::ALL[self.rng.usize(0..Name::ALL.len())],
+        };
+        let mut path = vec!["net".to_string(), "n1".into()];
+        let of_node = matches!(name, Name::Clone) && self.rng.u32(0..10) < 7
+            || matches!(name, Name::Ctl | Name::Status | Name::Info | Name::Wait) && self.rng.u32(0..10) == 0;
+        if !of_node {
+            path.push(self.some_session().to_string());
+            if self.rng.u32(0..8) == 0 {
+                path.push(self.rng.u32(0..3).to_string());
+            }
+        }
+        path.push(name.text().into());
+        let fid = Fid(self.next_fid);
+        self.next_fid += 1;
+        let whole = path.len();
+        let client = self.clients[at].id;
+        self.ask(at, Op::Walk { fid: Fid(0), newfid: fid, names: path });
+        if self.gone(at, client) || !self.model.knows(client, fid) {
+            self.counters.count(if whole > 3 { "a walk to nothing" } else { "requests" });
+            return;
+        }
+        let (read, write) = match name {
+            Name::Ctl | Name::Clone | Name::Stdio | Name::Args => (true, true),
+            Name::Stdin => (false, true),
+            Name::Status | Name::Info | Name::Wait | Name::Stdout | Name::Stderr => (true, false),
+        };
+        self.ask(at, Op::Open { fid, access: Access { read, write, truncate: false } });
+        if self.gone(at, client) {
+            return;
+        }
+        match self.model.is_open(client, fid) {
+            true => {
+                self.counters.count("an open");
+                self.clients[at].fids.push((fid, name, write));
+            }
+            false => {
+                self.counters.count("an open was refused");
+                self.ask(at, Op::Clunk { fid });
+            }
+        }
+    }
+
+    /// Whether the client is not there any more: the node died.
+    fn gone(&self, at: usize, client: ClientId) -> bool {
+        self.clients.get(at).is_none_or(|c| c.id != client)
+    }
+
+    fn fid(&mut self, at: usize, want: impl Fn(&(Fid, Name, bool)) -> bool) -> Option<(Fid, Name, bool)> {
+        let fids: Vec<_> = self.clients[at].fids.iter().filter(|f| want(f)).copied().collect();
+        (!fids.is_empty()).then(|| fids[self.rng.usize(0..fids.len())])
+    }
+
+    fn read(&mut self) {
+        let at = self.any();
+        let Some((fid, name, _)) = self.fid(at, |f| f.1 != Name::Stdin) else { return };
+        let offset = match self.rng.u32(0..4) {
+            0 => 0,
+            1 => self.rng.u64(0..40),
+            _ => self.model.told_of(self.clients[at].id, fid, name).saturating_sub(self.rng.u64(0..4)),
+        };
+        let count = [0, 1, 7, 100, 65_536, u32::MAX][self.rng.usize(0..6)];
+        let wait = self.rng.u32(0..4) > 0;
+        self.ask(at, Op::Read { fid, offset, count, wait });
+    }
+
+    fn write_ctl(&mut self) {
+        let at = self.any();
+        let Some((fid, ..)) = self.fid(at, |f| matches!(f.1, Name::Ctl | Name::Clone)) else { return };
+        let mut text = String::new();
+        for _ in 0..=self.rng.usize(0..12) / 10 {
+            text.push_str(LINES[self.rng.usize(0..LINES.len())]);
+            text.push('\n');
+        }
+        match self.rng.u32(0..12) {
+            0 => text.truncate(text.len() - 1),
+            1 => text.truncate(self.rng.usize(0..text.len())),
+            _ => {}
+        }
+        self.ask(at, Op::Write { fid, offset: 0, data: text.into_bytes() });
+    }
+
+    fn write_stdin(&mut self) {
+        let at = self.any();
+        let Some((fid, ..)) = self.fid(at, |f| matches!(f.1, Name::Stdin | Name::Stdio)) else { return };
+        let len = [0, 1, 5, 300, 40_000, 65_536][self.rng.usize(0..6)];
+        let data = vec![self.rng.u8(b'a'..=b'z'); len];
+        self.ask(at, Op::Write { fid, offset: 0, data });
+    }
+
+    fn write_args(&mut self) {
+        let at = self.any();
+        let Some((fid, ..)) = self.fid(at, |f| f.1 == Name::Args) else { return };
+        let texts = ["sh\n-c\n'echo {rank}'\n", "true\n", "it's\n", "two words", ""];
+        let data = texts[self.rng.usize(0..texts.len())].as_bytes().to_vec();
+        let offset = [0, 0, 3, 1000][self.rng.usize(0..4)];
+        self.ask(at, Op::Write { fid, offset, data });
+    }
+
+    fn clunk(&mut self) {
+        let at = self.any();
+        let Some((fid, ..)) = self.fid(at, |_| true) else { return };
+        let client = &mut self.clients[at];
+        client.fids.retain(|f| f.0 != fid);
+        let before = self.late.len();
+        self.ask(at, Op::Clunk { fid });
+        if self.late.len() < before {
+            self.counters.count("a clunk answered what waited on its fid");
+        }
+    }
+
+    fn flush(&mut self) {
+        let at = self.any();
+        if self.clients[at].tags.is_empty() {
+            return;
+        }
+        let which = self.rng.usize(0..self.clients[at].tags.len());
+        let (client, tag) = (self.clients[at].id, self.clients[at].tags.swap_remove(which));
+        let waited = self.world.waits(client, tag);
+        let fed = self.model.is_fed(client, tag);
+        self.late.remove(&(client, tag));
+        self.ask(at, Op::Flush { tag });
+        self.counters.count(match (waited, fed) {
+            (true, true) => "a writer gave up while its bytes were taken",
+            (true, false) => "a request that waited was flushed",
+            (false, _) => "a flush came after the answer",
+        });
+    }
+
+    /// Lists, or changes or frees a session by its directory.
+    fn look(&mut self) {
+        let at = self.any();
+        let client = self.clients[at].id;
+        let fid = Fid(self.next_fid);
+        self.next_fid += 1;
+        let what = self.rng.u32(0..4);
+        let mut names = vec!["net".to_string(), "n1".into()];
+        if what > 1 {
+            names.push(self.some_session().to_string());
+        }
+        self.ask(at, Op::Walk { fid: Fid(0), newfid: fid, names });
+        if self.gone(at, client) || !self.model.knows(client, fid) {
+            return;
+        }
+        let remove = Op::Remove { fid };
+        match what {
+            0 | 1 => {
+                self.ask(at, Op::Open { fid, access: Access { read: true, ..Access::default() } });
+                if !self.gone(at, client) {
+                    self.ask(at, Op::List { fid, cookie: 0, count: 4096 });
+                }
+                if !self.gone(at, client) {
+                    self.clients[at].dirs.push(fid);
+                }
+            }
+            2 => {
+                let mode = Some([0o600, 0o660, 0o644, 0o777][self.rng.usize(0..4)]);
+                self.ask(at, Op::SetStat { fid, set: SetStat { mode, ..SetStat::default() } });
+            }
+            _ => drop(self.ask(at, remove)),
+        }
+    }
+
+    // ── the provider, the host, time ───────────────────────────────────────────────────────
+
+    fn tell(&mut self, tell: &Tell) {
+        self.event(Event::Told(tell.clone()), |model, _| model.told(tell));
+    }
+
+    fn provide(&mut self) {
+        let ids: Vec<SessionId> =
+            self.world.provider.programs.keys().copied().chain(self.owed.iter().copied()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let session = ids[self.rng.usize(0..ids.len())];
+        if self.owed.remove(&session) {
+            self.counters.count("a program was found again");
+            let deaths = self.counters.of(DEATHS);
+            for tell in self.world.provider.adopted(session, self.world.clock.wall) {
+                if matches!(tell, Tell::Exited { exit: Exit { how: How::Lost, .. }, .. }) {
+                    self.counters.count("a program was lost");
+                }
+                self.tell(&tell);
+                if self.counters.of(DEATHS) != deaths {
+                    return;
+                }
+            }
+            return;
+        }
+        let program = self.world.provider.programs[&session].clone();
+        let stream = if self.rng.bool() { Stream::Out } else { Stream::Err };
+        let tell = match (program.stand, self.rng.u32(0..10)) {
+            _ if program.adopting => return,
+            (Stand::Starting, 0..=2) => {
+                self.counters.count("a start was refused");
+                Tell::Refused { session, error: Error::new(Errno::NOENT, "no such program") }
+            }
+            (Stand::Starting, _) => started(session, self.world.provider.pid()),
+            (_, 0..=2) if !program.closed[stream as usize] => {
+                if program.stand == Stand::Ended {
+                    self.counters.count("output came after the end");
+                }
+                let data = vec![self.rng.u8(..); self.rng.usize(1..50)];
+                self.world.provider.output(session, stream, &data)
+            }
+            (_, 3) if !program.closed[stream as usize] => {
+                if program.stand == Stand::Running {
+                    self.counters.count("an output closed before the end");
+                } else {
+                    self.counters.count("an output closed after the end");
+                }
+                Tell::Closed { session, stream }
+            }
+            (Stand::Running, 4) => Tell::Full { session, stream },
+            (Stand::Running, 5..=7) if program.feeding.is_some() => {
+                let result = match self.rng.u32(0..8) {
+                    _ if program.unfed => Err(Errno::CANCELED.into()),
+                    0 => {
+                        self.counters.count("a program closed its stdin");
+                        Err(Errno::PIPE.into())
+                    }
+                    _ => Ok(()),
+                };
+                Tell::Fed { session, result }
+            }
+            (Stand::Running, 8) if !program.signals.is_empty() || self.rng.bool() => {
+                if program.feeding.is_some() {
+                    self.counters.count("a program ended while it was fed");
+                }
+                let how = if self.rng.bool() { How::Code(self.rng.u8(..)) } else { How::Signal(15) };
+                let usage = Usage { user_us: self.rng.u64(0..10_000_000), sys_us: 5, maxrss_kib: 4096 };
+                Tell::Exited { session, exit: Exit { how, usage, at: self.world.clock.wall } }
+            }
+            _ => return,
+        };
+        self.tell(&tell);
+    }
+
+    fn pay(&mut self) {
+        if self.world.due.is_empty() {
+            return;
+        }
+        let nth = self.rng.usize(0..self.world.due.len());
+        let due = self.world.due[nth].clone();
+        self.note(format!("pays {due:?}"));
+        self.model.clock = self.world.clock;
+        match due {
+            Due::Measure => self.model.measured(),
+            Due::Gauge(id) => self.model.gauged(id.0),
+            Due::FindUser(_) => {}
+        }
+        let done = self.world.pay(nth);
+        self.counters.count("a measurement came");
+        self.compare(&done, None);
+    }
+
+    fn jump(&mut self) {
+        let span = [1, 600, 5_000, 30_000, 61_000][self.rng.usize(0..5)];
+        if self.rng.u32(0..10) == 0 {
+            self.world.clock.wall.0 += 3_600_000_000_000;
+            self.model.clock = self.world.clock;
+            self.counters.count("the wall clock jumped");
+        }
+        self.note(format!("{span} ms pass"));
+        let before = self.model.sessions().0;
+        let done = self.world.advance(Duration::from_millis(span));
+        self.model.ring(self.world.clock.mono);
+        self.model.clock = self.world.clock;
+        if self.model.sessions().0 < before {
+            self.counters.count("a lease was over");
+        }
+        if done.iter().any(|e| matches!(e, Effect::Act(Act::Signal { signal: 9, .. }))) {
+            self.counters.count("a grace was over");
+        }
+        self.compare(&done, None);
+    }
+
+    /// The node is stopped between two events and started again.
+    fn restart(&mut self) {
+        let before = self.model.clone();
+        let len = self.world.journal().0.len();
+        self.counters.count("the node was killed between events");
+        self.rise(&before, len);
+    }
+
+    /// The node died in the middle of an event: of what that put into the journal, any byte may be the last.
+    fn die(&mut self, before: &Model, len: usize) {
+        self.counters.count(DEATHS);
+        let (journal, promised) = self.world.journal();
+        let kept = self.rng.usize(len.max(promised)..=journal.len());
+        self.note(format!("the node dies; {kept} of {} bytes of the journal are kept", journal.len()));
+        self.rise(before, kept);
+    }
+
+    fn rise(&mut self, before: &Model, kept: usize) {
+        if self.model.waiting() > 0 {
+            self.counters.count("the node died with requests that wait");
+        }
+        let done = self.world.restart(Some(kept));
+        self.note("the node is started again".into());
+        // What it remembers is what it writes anew; timers that ring at once come after that.
+        let written = done.iter().find_map(|effect| match effect {
+            Effect::Rewrite(lines) => Some(lines.join(&b'\n')),
+            _ => None,
+        });
+        let journal = written.expect("a node that was started writes its journal anew");
+        self.model = before.recalled(&self.model, &journal, self.world.clock);
+        self.clients.clear();
+        self.late.clear();
+        self.owed.clear();
+        for act in self.world.asked() {
+            if let Act::Adopt { session, .. } = act {
+                self.owed.insert(session);
+            }
+        }
+        // Who owns what is looked up before anybody comes.
+        self.world.pay_all();
+        // A lease of no time is over at once.
+        self.model.over(&self.world.provider);
+        self.agree();
+    }
+
+    /// Everybody leaves, everything ends and is freed: nothing may be left.
+    fn finish(&mut self) {
+        while !self.clients.is_empty() {
+            self.hangup();
+        }
+        while let Some(session) = self.owed.pop_first() {
+            for tell in self.world.provider.adopted(session, self.world.clock.wall) {
+                self.tell(&tell);
+            }
+        }
+        for session in self.world.provider.programs.keys().copied().collect::<Vec<_>>() {
+            match self.world.provider.programs.get(&session).map(|p| p.stand) {
+                Some(Stand::Starting) => self.tell(&Tell::Refused { session, error: Errno::NOENT.into() }),
+                Some(Stand::Running) => {
+                    let exit = Exit { how: How::Code(0), usage: Usage::default(), at: self.world.clock.wall };
+                    self.tell(&Tell::Exited { session, exit });
+                }
+                Some(Stand::Ended) | None => {}
+            }
+        }
+        assert_eq!(self.world.machine().fids(), 0, "a fid is left");
+        assert_eq!(self.world.machine().waiting(), 0, "a request is left");
+    }
+}
+
+const DEATHS: &str = "the node died in the middle of an event";
+
+/// What is written to `ctl`.
+const LINES: &[&str] = &[
+    "exec sh -c 'echo hi'",
+    "exec sh -c 'echo hi'",
+    "exec worker {rank} {size} {id}",
+    "exec worker {rank} {size} {id}",
+    "exec",
+    "try exec again",
+    "kill",
+    "kill INT",
+    "try kill",
+    "stop",
+    "start",
+    "close stdin",
+    "close stdin",
+    "free",
+    "keep",
+    "lease 5",
+    "lease 0",
+    "killonclose",
+    "tag a=b",
+    "fly",
+    "",
+];
+
+fn brief(event: &Event) -> String {
+    match event {
+        Event::Request { client, tag, uid, op } => match op {
+            Op::Write { fid, data, .. } => {
+                let text = String::from_utf8_lossy(&data[..data.len().min(80)]).into_owned();
+                format!("{}.{} uid {}: write {} {:?}… {}", client.0, tag.0, uid.0, fid.0, text, data.len())
+            }
+            Op::Walk { newfid, names, .. } => {
+                format!("{}.{} uid {}: walk {} {}", client.0, tag.0, uid.0, newfid.0, names.join("/"))
+            }
+            op => format!("{}.{} uid {}: {op:?}", client.0, tag.0, uid.0),
+        },
+        event => format!("{event:?}"),
+    }
+}
+
+fn asked(act: &Act) -> Option<Ask> {
+    Some(match act {
+        Act::Start(launch) => Ask::Start(launch.session.0, launch.argv.clone()),
+        Act::Signal { session, signal, all } => Ask::Signal(session.0, *signal, *all),
+        Act::Freeze(id) => Ask::Freeze(id.0),
+        Act::Thaw(id) => Ask::Thaw(id.0),
+        Act::Feed { session, data } => Ask::Feed(session.0, data.clone()),
+        Act::Unfeed(id) => Ask::Unfeed(id.0),
+        Act::CloseStdin(id) => Ask::CloseStdin(id.0),
+        Act::Free(id) => Ask::Free(id.0),
+        Act::Adopt { .. } | Act::Resize { .. } | Act::Limit { .. } | Act::Trim { .. } => return None,
+    })
+}
+
+/// Whether a reply is what was expected.
+fn meets(expect: &Expect, reply: &Reply) -> bool {
+    match (expect, reply) {
+        (Expect::Opened, Reply::Opened(..)) | (Expect::Done, Reply::Done) => true,
+        (Expect::Walked(n), Reply::Walked(qids)) => *n == qids.len(),
+        (Expect::Walked(0), Reply::Attached(_)) => true,
+        (Expect::Data(data), Reply::Data(got)) => data == got,
+        (Expect::Says(text), Reply::Data(got)) => {
+            // A short read may cut it off.
+            got.len() < 400 || String::from_utf8_lossy(got).contains(text)
+        }
+        (Expect::Wrote(n), Reply::Wrote(got)) => n == got,
+        (Expect::Names(names), Reply::Listed(entries)) => {
+            let numbers = |e: &&op::Entry| e.stat.name.bytes().all(|b| b.is_ascii_digit());
+            entries.iter().filter(numbers).map(|e| &e.stat.name).eq(names)
+        }
+        (Expect::Errno(errno), Reply::Failed(error)) => *errno == error.errno,
+        _ => false,
+    }
+}

@@ -1,0 +1,71 @@
+//! Random worlds against the model. `UEM_SEEDS=100000` runs more of them, `UEM_SEED=7` one of them.
+
+use kernel::Kernel;
+use sim::{counters::Counters, machine::node, seeds, world::Make};
+use std::rc::Rc;
+
+const STEPS: usize = 150;
+
+fn make() -> Make {
+    Rc::new(|| Box::new(Kernel::new(node())))
+}
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn random_worlds_are_as_the_model_says() {
+    let seeds = from_env("UEM_SEEDS").unwrap_or(2000);
+    let first = from_env("UEM_FIRST").unwrap_or(0);
+    let begun = std::time::Instant::now();
+    let mut counters = Counters::default();
+    for seed in first..first + seeds {
+        counters.add(&seeds::run(seed, STEPS, &make()));
+    }
+    println!("{seeds} seeds in {:?}\n{counters}", begun.elapsed());
+    let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| counters.of(what) == 0).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+}
+
+#[test]
+fn one_seed() {
+    if let Some(seed) = from_env("UEM_SEED") {
+        seeds::run(seed, STEPS, &make());
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_world_again() {
+    let counts = |seed| seeds::run(seed, STEPS, &make()).to_string();
+    assert_eq!(counts(3), counts(3));
+    assert_ne!(counts(3), counts(4));
+}
+
+/// Without these a run has shown nothing.
+const MUST_HAPPEN: &[&str] = &[
+    "a client hung up with requests that wait",
+    "a clunk answered what waited on its fid",
+    "a flush came after the answer",
+    "a grace was over",
+    "a lease was over",
+    "a measurement came",
+    "a program closed its stdin",
+    "a program ended while it was fed",
+    "a program was found again",
+    "a program was lost",
+    "a read waited",
+    "a request that waited was flushed",
+    "a start was refused",
+    "a walk to nothing",
+    "a write waited",
+    "a writer gave up while its bytes were taken",
+    "an open was refused",
+    "an output closed after the end",
+    "an output closed before the end",
+    "output came after the end",
+    "the node died in the middle of an event",
+    "the node died with requests that wait",
+    "the node was killed between events",
+    "the wall clock jumped",
+];
