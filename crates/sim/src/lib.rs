@@ -9,6 +9,7 @@ pub mod driver;
 pub mod machine;
 pub mod model;
 pub mod over_9p;
+pub mod pair;
 pub mod player;
 pub mod provider;
 mod script;
