@@ -1,0 +1,87 @@
+//! The requests that start a program: a flight that makes the session ready, and `exec`.
+//!
+//! ```text
+//!   walk clone · open (it is the new session's ctl now) · read: the id
+//!   walk ctl/../env · open · write · clunk
+//!   walk ctl/../stdout, stderr, wait.json, stdin · open
+//!   ── all answered ──
+//!   write ctl: …, exec
+//! ```
+//!
+//! A server keeps the order of what is asked of one fid, not of several, so `exec` must not leave before `env` is
+//! answered. That costs one more round trip, and buys that whoever started a program knows its id.
+
+use host::client::{BOTH, Connection, READ, ROOT, WRITE};
+use op::{Access, Fid, Op, Tag};
+
+/// A session's open files.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files {
+    pub(super) ctl: Fid,
+    pub(super) stdin: Fid,
+    /// stdout and stderr.
+    pub(super) out: [Fid; 2],
+    pub(super) wait: Fid,
+}
+
+/// A flight under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// `None` if nothing but the start is wanted.
+    pub(super) files: Option<Files>,
+    /// What must work, and says nothing else.
+    pub(super) setup: Vec<Tag>,
+    pub(super) id: Tag,
+    pub(super) ctl: Fid,
+}
+
+impl Flight {
+    /// Clones a session and makes it ready. With `alone`, nothing of it is opened but `ctl`.
+    pub(super) fn send(node: &mut Connection, env: &[u8], alone: bool) -> Flight {
+        let mut setup = Vec::new();
+        let clone = open(node, ROOT, &["clone"], BOTH, &mut setup);
+        let id = node.send(Op::Read { fid: clone, offset: 0, count: 64, wait: true });
+        let file = open(node, clone, &["..", "env"], WRITE, &mut setup);
+        let piece = node.max_io() as usize;
+        for (at, data) in env.chunks(piece).enumerate() {
+            let offset = (at * piece) as u64;
+            setup.push(node.send(Op::Write { fid: file, offset, data: data.to_vec() }));
+        }
+        setup.push(node.send(Op::Clunk { fid: file }));
+        let files = (!alone).then(|| Files::open(node, clone, &[".."], &mut setup));
+        node.flush();
+        Flight { files, setup, id, ctl: clone }
+    }
+}
+
+/// Writes the lines of `ctl`; the last piece is answered when the program has started.
+pub(super) fn exec(node: &mut Connection, ctl: Fid, lines: &[u8]) -> Tag {
+    let piece = node.max_io() as usize;
+    let mut last = None;
+    for data in lines.chunks(piece) {
+        last = Some(node.send(Op::Write { fid: ctl, offset: 0, data: data.to_vec() }));
+    }
+    last.expect("there is a line with exec in it")
+}
+
+impl Files {
+    /// Opens the files of the session whose directory is `up` from the open `ctl`.
+    fn open(node: &mut Connection, ctl: Fid, up: &[&str], setup: &mut Vec<Tag>) -> Files {
+        let mut file = |name, access| open(node, ctl, &[up, &[name]].concat(), access, setup);
+        let out = [file("stdout", READ), file("stderr", READ)];
+        Files { ctl, out, wait: file("wait.json", READ), stdin: file("stdin", WRITE) }
+    }
+
+    /// Opens the files of a session that was started over an earlier connection.
+    pub(super) fn again(node: &mut Connection, id: &str, setup: &mut Vec<Tag>) -> Files {
+        let ctl = open(node, ROOT, &["self", id, "ctl"], BOTH, setup);
+        Files::open(node, ctl, &[".."], setup)
+    }
+}
+
+fn open(node: &mut Connection, from: Fid, names: &[&str], access: Access, setup: &mut Vec<Tag>) -> Fid {
+    let (fid, walked) = node.walk(from, &names.join("/"));
+    setup.push(walked);
+    setup.push(node.send(Op::Open { fid, access }));
+    fid
+}

@@ -1,0 +1,436 @@
+//! A program in the foreground: bytes both ways, signals, its terminal, its end; and the way back to it when the
+//! node died in between and its keeper started it again.
+
+use super::flight::{self, Files, Flight};
+use super::{Args, cannot_start, reply_text};
+use crate::at::At;
+use crate::console::feed::{Fed, Feed};
+use crate::console::outlet::Outlet;
+use crate::console::signals::{Came, Signals, stop_self};
+use crate::console::terminal::{self, Raw};
+use crate::failure::{BROKEN_PIPE, Failure, Outcome, TIMED_OUT, say};
+use crate::tree::{self, Record};
+use host::client::Connection;
+use op::{Errno, Op, Reply, Tag};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Bytes that wait for a slow reader of ours before no more is asked of the node.
+const PENDING: usize = 1 << 20;
+/// How long a node may take to come back.
+const BACK: Duration = Duration::from_secs(10);
+/// How often it is tried meanwhile, and how often a terminal in the background is looked at.
+const TRY: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a request is about.
+enum Want {
+    /// It must work.
+    Setup,
+    Id,
+    Exec,
+    /// A read of stdout or stderr.
+    Out(usize),
+    Wait,
+    /// So many bytes of stdin.
+    Fed(usize),
+    /// A line of ctl that may come too late.
+    Told,
+}
+
+/// stdout or stderr.
+struct Output {
+    outlet: Outlet,
+    /// Where the next read begins.
+    offset: u64,
+    reading: bool,
+    over: bool,
+}
+
+/// A program that runs in the foreground.
+pub(super) struct Run<'a> {
+    node: Connection,
+    at: At,
+    args: &'a Args,
+    /// The lines that start it.
+    lines: Vec<u8>,
+    files: Files,
+    wants: BTreeMap<Tag, Want>,
+    id: Option<String>,
+    /// Whether `exec` was sent, and whether it was answered.
+    sent: bool,
+    started: bool,
+    outputs: [Output; 2],
+    /// What `wait` has said so far, and what that means.
+    wait: Vec<u8>,
+    ended: Option<Record>,
+    feed: Feed,
+    /// Whether `close stdin` was said.
+    closed: bool,
+    signals: Signals,
+    raw: Option<Raw>,
+    interrupts: usize,
+    deadline: Option<Instant>,
+    timed_out: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        node: Connection,
+        at: At,
+        flight: Flight,
+        lines: Vec<u8>,
+        args: &'a Args,
+    ) -> Result<Run<'a>, Failure> {
+        let output = |fd| Output { outlet: Outlet::new(fd), offset: 0, reading: false, over: false };
+        let setup = flight.setup.into_iter().map(|tag| (tag, Want::Setup));
+        let mut run = Run {
+            node,
+            at,
+            args,
+            lines,
+            files: flight.files.expect("a flight in the foreground opens them"),
+            wants: setup.chain([(flight.id, Want::Id)]).collect(),
+            id: None,
+            sent: false,
+            started: false,
+            outputs: [output(rustix::stdio::stdout()), output(rustix::stdio::stderr())],
+            wait: Vec::new(),
+            ended: None,
+            feed: Feed::new(),
+            closed: false,
+            signals: Signals::catch()?,
+            raw: None,
+            interrupts: 0,
+            deadline: args.timeout.map(|span| Instant::now() + span),
+            timed_out: false,
+        };
+        run.read_wait();
+        Ok(run)
+    }
+
+    /// The program is started when all is ready for it.
+    fn start_when_ready(&mut self) {
+        let waits = |want: &Want| matches!(want, Want::Setup | Want::Id);
+        if !self.sent && !self.wants.values().any(waits) {
+            self.sent = true;
+            let tag = flight::exec(&mut self.node, self.files.ctl, &self.lines);
+            self.wants.insert(tag, Want::Exec);
+        }
+    }
+
+    pub(super) fn to_its_end(mut self) -> Outcome {
+        loop {
+            while let Some((tag, reply)) = self.node.next() {
+                if let Some(want) = self.wants.remove(&tag) {
+                    self.answered(want, reply)?;
+                }
+            }
+            if self.node.gone().is_some() && self.ended.is_none() {
+                self.come_back()?;
+                continue;
+            }
+            self.start_when_ready();
+            self.read_outputs();
+            self.node.flush();
+            self.write_outputs()?;
+            // What was written made room for more.
+            self.read_outputs();
+            self.node.flush();
+            if self.is_over() {
+                return self.end();
+            }
+            self.wait_for_something()?;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.is_some() && self.outputs.iter().all(|out| out.over && out.outlet.waiting() == 0)
+    }
+
+    fn end(mut self) -> Outcome {
+        let record = self.ended.take().unwrap_or_default();
+        // The terminal first, so that lines are lines again.
+        self.raw = None;
+        if self.args.json {
+            let _nobody_listens = std::io::stderr().write_all(&self.wait);
+        }
+        if self.timed_out {
+            return Ok(TIMED_OUT);
+        }
+        tree::status(&record).ok_or_else(|| Failure::new("the node did not say how it ended"))
+        // The connection ends here, and with it the session: `killonclose`.
+    }
+
+    // ── answers ────────────────────────────────────────────────────────────────────────────
+
+    fn answered(&mut self, want: Want, reply: Reply) -> Result<(), Failure> {
+        if matches!(reply, Reply::Failed(_)) && self.node.gone().is_some() {
+            return Ok(()); // not the node's word; see `come_back`
+        }
+        match (want, reply) {
+            (Want::Setup, Reply::Failed(error)) => return Err(error.into()),
+            (Want::Id, reply) => self.id = Some(reply_text(reply)).filter(|id| !id.is_empty()),
+            // It had started before the node died.
+            (Want::Exec, Reply::Failed(error)) if error.errno == Errno::BUSY => self.has_started(),
+            (Want::Exec, Reply::Failed(error)) => return Err(cannot_start(error, self.args)),
+            (Want::Exec, _) => self.has_started(),
+            (Want::Out(at), Reply::Data(data)) => self.got_output(at, data),
+            (Want::Wait, Reply::Data(data)) => self.got_wait(&data)?,
+            (Want::Out(_) | Want::Wait, Reply::Failed(error)) => return Err(error.into()),
+            (Want::Fed(bytes), Reply::Failed(_)) => {
+                self.feed.taken(bytes);
+                self.feed.close();
+            }
+            (Want::Fed(bytes), _) => {
+                self.feed.taken(bytes);
+                self.close_stdin();
+            }
+            (Want::Out(_) | Want::Wait, _) => return Err(Errno::PROTO.into()),
+            (Want::Setup | Want::Told, _) => {}
+        }
+        Ok(())
+    }
+
+    fn has_started(&mut self) {
+        self.started = true;
+        if self.args.tty && self.raw.is_none() {
+            self.raw = Raw::enter();
+        }
+    }
+
+    fn got_output(&mut self, at: usize, data: Vec<u8>) {
+        let out = &mut self.outputs[at];
+        out.reading = false;
+        out.over = data.is_empty();
+        out.offset += data.len() as u64;
+        if !data.is_empty() {
+            out.outlet.push(data);
+        }
+    }
+
+    fn got_wait(&mut self, data: &[u8]) -> Result<(), Failure> {
+        self.wait.extend(data);
+        if self.wait.ends_with(b"\n") {
+            self.ended = Some(tree::record(&self.wait)?);
+        } else if data.is_empty() {
+            return Err(Failure::new(
+                "the session was freed by somebody; how its program ended is not known",
+            ));
+        } else {
+            self.read_wait();
+        }
+        Ok(())
+    }
+
+    // ── requests ───────────────────────────────────────────────────────────────────────────
+
+    fn ask(&mut self, want: Want, op: Op) {
+        let tag = self.node.send(op);
+        self.wants.insert(tag, want);
+    }
+
+    fn read_wait(&mut self) {
+        let (fid, offset) = (self.files.wait, self.wait.len() as u64);
+        self.ask(Want::Wait, Op::Read { fid, offset, count: 4096, wait: true });
+    }
+
+    /// The next read is on its way before what the last one brought is written.
+    fn read_outputs(&mut self) {
+        let count = self.node.max_io();
+        for at in 0..2 {
+            let out = &mut self.outputs[at];
+            if !out.reading && !out.over && out.outlet.waiting() < PENDING {
+                out.reading = true;
+                let op = Op::Read { fid: self.files.out[at], offset: out.offset, count, wait: true };
+                self.ask(Want::Out(at), op);
+            }
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        let data = format!("{line}\n").into_bytes();
+        self.ask(Want::Told, Op::Write { fid: self.files.ctl, offset: 0, data });
+        self.node.flush();
+    }
+
+    // ── our own side ───────────────────────────────────────────────────────────────────────
+
+    fn write_outputs(&mut self) -> Result<(), Failure> {
+        for at in 0..2 {
+            if let Err(error) = self.outputs[at].outlet.drain() {
+                // The program would have got the signal itself, had it been local.
+                self.tell("kill PIPE");
+                let failure = Failure::from(error);
+                return Err(match failure.status {
+                    BROKEN_PIPE => failure,
+                    _ => failure.about(if at == 0 { "stdout" } else { "stderr" }),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_something(&mut self) -> Result<(), Failure> {
+        let mut flags = PollFlags::IN;
+        flags.set(PollFlags::OUT, self.node.wants_write());
+        let mut fds = vec![PollFd::from_borrowed_fd(self.node.fd(), flags)];
+        fds.push(PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN));
+        let hungry = self.started && self.ended.is_none();
+        let stdin = self.feed.fd().filter(|_| hungry).map(|fd| {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            fds.len() - 1
+        });
+        for out in self.outputs.iter().filter(|out| out.outlet.waiting() > 0) {
+            fds.push(PollFd::from_borrowed_fd(out.outlet.fd(), PollFlags::OUT));
+        }
+        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let look = (hungry && self.feed.in_background()).then_some(LOOK);
+        let timeout = [left, look].into_iter().flatten().min().and_then(|span| Timespec::try_from(span).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
+        let ready = |at: usize| !fds[at].revents().is_empty();
+        let (node, signals, stdin) = (ready(0), ready(1), stdin.is_some_and(ready));
+        if node {
+            self.node.receive();
+        }
+        if signals {
+            self.take_signals()?;
+        }
+        if stdin {
+            self.take_stdin();
+        }
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            self.time_is_over();
+        }
+        Ok(())
+    }
+
+    fn take_stdin(&mut self) {
+        let offset = self.feed.sent();
+        match self.feed.take() {
+            Fed::Nothing => {}
+            Fed::Data(data) => {
+                let op = Op::Write { fid: self.files.stdin, offset, data };
+                let Op::Write { data, .. } = &op else { return };
+                let want = Want::Fed(data.len());
+                self.ask(want, op);
+            }
+            Fed::End => self.close_stdin(),
+        }
+    }
+
+    /// The end of stdin is told when all before it is taken: what is asked of different files has no order.
+    fn close_stdin(&mut self) {
+        if self.feed.is_over() && self.feed.is_settled() && !std::mem::replace(&mut self.closed, true) {
+            self.tell("close stdin");
+        }
+    }
+
+    fn time_is_over(&mut self) {
+        self.deadline = None;
+        self.timed_out = true;
+        let (name, span) =
+            (super::script::shown(&self.args.command[..1]), self.args.timeout.unwrap_or_default());
+        say("run", &format!("{name}: ended after {span:?} (--timeout)\r"));
+        self.tell("kill");
+    }
+
+    fn take_signals(&mut self) -> Result<(), Failure> {
+        for came in self.signals.take() {
+            match came {
+                Came::Signal(number, _) if !self.started || self.ended.is_some() => return Err(by(number)),
+                Came::Signal(_, name) => {
+                    self.interrupts += usize::from(name == "INT");
+                    // The first asks, the second does not.
+                    let name = if name == "INT" && self.interrupts > 1 { "KILL" } else { name };
+                    self.tell(&format!("kill {name}"));
+                }
+                Came::Stop => self.stop(),
+                Came::Resized if self.args.tty => self.resize(),
+                Came::Resized => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// ^Z: the whole session stops, and then we do; `fg` lets both go on.
+    fn stop(&mut self) {
+        self.tell("stop");
+        if let Some(raw) = &self.raw {
+            raw.pause();
+        }
+        stop_self();
+        if let Some(raw) = &self.raw {
+            raw.again();
+            self.resize();
+        }
+        self.tell("start");
+    }
+
+    fn resize(&mut self) {
+        if let Some(size) = terminal::size() {
+            self.tell(&format!("winsize {} {}", size.rows, size.cols));
+        }
+    }
+
+    // ── the node died ──────────────────────────────────────────────────────────────────────
+
+    /// Finds the session again on a node that was started again, and goes on where it was.
+    fn come_back(&mut self) -> Result<(), Failure> {
+        let why = self.node.gone().map(ToString::to_string).unwrap_or_default();
+        let Some(id) = self.id.clone() else {
+            return Err(Failure::new(why).hint("the program was not started"));
+        };
+        let mut node = self.reconnect(&why)?;
+        let mut setup = Vec::new();
+        self.files = Files::again(&mut node, &id, &mut setup);
+        self.node = node;
+        self.wants = setup.into_iter().map(|tag| (tag, Want::Setup)).collect();
+        if !self.feed.is_settled() {
+            self.tell("free");
+            let cause =
+                format!("{why}; it is back, but what of stdin the program got is not known: it was ended");
+            return Err(Failure::new(cause));
+        }
+        // Sent again if it was not answered: a program that did start is not started twice (`EBUSY`).
+        self.sent = self.started;
+        self.closed = false;
+        self.close_stdin();
+        self.outputs.iter_mut().for_each(|out| out.reading = false);
+        self.wait.clear();
+        self.read_wait();
+        Ok(())
+    }
+
+    fn reconnect(&mut self, why: &str) -> Result<Connection, Failure> {
+        let until = Instant::now() + BACK;
+        loop {
+            match self.at.connect() {
+                Ok(node) => return Ok(node),
+                Err(failure) if Instant::now() >= until => {
+                    let cause = format!("{why}; it did not come back within {} s: {failure}", BACK.as_secs());
+                    return Err(
+                        Failure::new(cause).hint("when it does, uem ps and uem logs find the program")
+                    );
+                }
+                Err(_) => {}
+            }
+            let pause = Timespec::try_from(TRY).ok();
+            let _signal_or_time =
+                poll(&mut [PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN)], pause.as_ref());
+            if let Some(Came::Signal(number, _)) = self.signals.take().first() {
+                return Err(by(*number));
+            }
+        }
+    }
+}
+
+/// We were told to end, and there is no program to pass that on to.
+fn by(signal: i32) -> Failure {
+    Failure { status: 128 + (signal & 127) as u8, ..Failure::new("") }
+}

@@ -1,0 +1,167 @@
+//! `uem run`: a program on a node, as if it were local.
+//!
+//! One flight of requests makes a session ready (see [`flight`]), one write starts the program; from then on bytes
+//! go back and forth as they come.
+
+mod flight;
+mod follow;
+mod script;
+
+use crate::at::Common;
+use crate::console::terminal;
+use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND, Outcome};
+use crate::tree;
+use flight::Flight;
+use op::{Errno, Error};
+use script::Surroundings;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run a program as if it were local: stdin, stdout, stderr, signals and exit status are its own
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Give it a terminal, as for vim or top
+    #[arg(short = 't', long)]
+    tty: bool,
+    /// Start it, print its id, and leave it running until it ends; its output is kept until `uem kill --free`
+    #[arg(long, conflicts_with = "tty")]
+    detach: bool,
+    /// End it after this long (10s, 5m, 1h), with status 124
+    #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "detach")]
+    timeout: Option<Duration>,
+    /// Where it starts [default: here]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A variable of its environment, besides all of yours (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<OsString>,
+    /// What it may use: cpu= mem= pids= wall= output= fds= (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    limit: Vec<String>,
+    /// Priority, from -20 (first) to 19 (last)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    nice: Option<i8>,
+    /// An attribute of your own, shown in its info (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    tag: Vec<String>,
+    /// The same as --tag job=NAME
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// Say how it ended as a line of JSON on stderr; with --detach, its id as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROG ARG")]
+    command: Vec<OsString>,
+}
+
+/// Runs it, to its end unless it is detached.
+pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
+    let at = common.at()?;
+    let around = Surroundings {
+        dir: at.is_here().then(std::env::current_dir).and_then(Result::ok),
+        env: std::env::vars_os().collect(),
+        size: args.tty.then(terminal::size).flatten(),
+    };
+    let (env, ctl) = (script::env(args, &around)?, script::ctl(args, &around)?);
+    let mut node = at.connect_or_start("run")?;
+    let flight = Flight::send(&mut node, &env, args.detach);
+    match args.detach {
+        true => detached(node, flight, &ctl, args),
+        false => follow::Run::new(node, at, flight, ctl, args)?.to_its_end(),
+    }
+}
+
+/// It has started: its name is all that is wanted.
+fn detached(mut node: host::client::Connection, flight: Flight, ctl: &[u8], args: &Args) -> Outcome {
+    for tag in &flight.setup {
+        node.wait_for(*tag)?;
+    }
+    let id = reply_text(node.wait_for(flight.id)?);
+    let exec = flight::exec(&mut node, flight.ctl, ctl);
+    node.wait_for(exec).map_err(|error| cannot_start(error, args))?;
+    let name = tree::text(&tree::record(&node.read_file("info.json")?)?, "node");
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => {
+            let number = id.parse::<u64>().unwrap_or_default();
+            let record =
+                serde_json::json!({ "id": number, "node": name, "path": format!("net/{name}/{id}") });
+            writeln!(out, "{record}")?;
+        }
+        false => writeln!(out, "{name}/{id}")?,
+    }
+    Ok(0)
+}
+
+/// What a short file says.
+fn reply_text(reply: op::Reply) -> String {
+    match reply {
+        op::Reply::Data(data) => String::from_utf8_lossy(&data).trim().to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Why a program did not start, with the status that sh has for it.
+fn cannot_start(error: Error, args: &Args) -> Failure {
+    let cause = error.to_string();
+    let of_program = cause.strip_prefix("exec ").filter(|_| error.errno != Errno::INVAL);
+    let Some(cause) = of_program else {
+        return Failure::from(error).about(script::shown(&args.command[..1]));
+    };
+    let slash = args.command[0].as_encoded_bytes().contains(&b'/');
+    let (status, hint) = match error.errno {
+        Errno::NOENT if slash => (NOT_FOUND, "a program's path is one of the node's, from --dir"),
+        Errno::NOENT => (NOT_FOUND, "it is looked for on the node, in your PATH"),
+        Errno::ACCES => (CANNOT_RUN, "is it a program? chmod +x makes it one"),
+        _ => (CANNOT_RUN, ""),
+    };
+    Failure { status, cause: cause.into(), hint: hint.into() }
+}
+
+/// A length of time.
+fn span(text: &str) -> Result<Duration, String> {
+    op::parse_span(text).ok_or_else(|| format!("{text:?} is no time; write 10s, 5m or 1.5h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_start_has_the_status_of_sh() {
+        let args = |word: &str| Args { command: vec![word.into()], ..Args::default() };
+        for (errno, cause, word, status, shown) in [
+            (
+                Errno::NOENT,
+                "exec no: not found in PATH",
+                "no",
+                127,
+                "no: not found in PATH (it is looked for",
+            ),
+            (
+                Errno::NOENT,
+                "exec /no: No such file or directory",
+                "/no",
+                127,
+                "/no: No such file or directory (a ",
+            ),
+            (
+                Errno::ACCES,
+                "exec /x: Permission denied",
+                "/x",
+                126,
+                "/x: Permission denied (is it a program?",
+            ),
+            (Errno::NOEXEC, "exec /x: Exec format error", "/x", 126, "/x: Exec format error"),
+            (Errno::NOENT, "cannot enter directory /d: none", "x", 125, "x: cannot enter directory /d: none"),
+            (Errno::INVAL, "limit a=1: known are cpu", "x", 125, "x: limit a=1: known are cpu"),
+        ] {
+            let failure = cannot_start(Error::new(errno, cause), &args(word));
+            assert_eq!(failure.status, status, "{cause}");
+            assert!(failure.to_string().starts_with(shown), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What is written to a new session to start a program in it: `env`, and the lines of `ctl`. Pure text.
+
+use super::Args;
+use crate::failure::Failure;
+use kernel::{join, quote};
+use op::WinSize;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Bytes of output that a node keeps for a reader in the foreground, who has what is before.
+const WINDOW: &str = "limit output=64M";
+
+/// What of our own surroundings goes along.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Surroundings {
+    /// Where we are; `None` if that means nothing to the node.
+    pub(super) dir: Option<PathBuf>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    /// Of our terminal, for `-t`.
+    pub(super) size: Option<WinSize>,
+}
+
+/// The text of `env`: the caller's variables, then those of `--env`. A line is a variable, so one whose value has
+/// a newline in it (a function that bash exports) stays behind.
+pub(super) fn env(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    for (name, value) in &around.env {
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        if !name.is_empty() && name != b"UEM_SESSION" && !name.contains(&b'\n') && !value.contains(&b'\n') {
+            push_line(&mut text, &[name, b"=", value].concat());
+        }
+    }
+    for set in &args.env {
+        let line = set.as_bytes();
+        let named = line.iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0);
+        if !named || line.contains(&b'\n') {
+            let shown = set.display();
+            return Err(Failure::misuse(format!("--env {shown}: it must be NAME=VALUE, on one line")));
+        }
+        push_line(&mut text, line);
+    }
+    if text.len() > kernel::limits::TEXT {
+        let most = kernel::limits::TEXT;
+        return Err(Failure::new(format!(
+            "the environment has {} bytes, and a node takes {most}",
+            text.len()
+        ))
+        .hint("env -i uem run --env NAME=VALUE … sends only what is named"));
+    }
+    Ok(text)
+}
+
+/// The lines of `ctl`. They go in one write, of which nothing is run after a line that fails: a program never
+/// starts with half of what was asked for it.
+pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    if !args.detach {
+        push_line(&mut text, b"killonclose");
+        push_line(&mut text, b"roll");
+        push_line(&mut text, WINDOW.as_bytes());
+    }
+    if let Some(dir) = args.dir.as_ref().or(around.dir.as_ref()) {
+        push_words(&mut text, "dir", [dir.as_os_str()]);
+    }
+    if args.tty {
+        let WinSize { rows, cols } = around.size.unwrap_or(WinSize { rows: 24, cols: 80 });
+        push_line(&mut text, format!("tty {rows} {cols}").as_bytes());
+    }
+    if let Some(nice) = args.nice {
+        push_line(&mut text, format!("nice {nice}").as_bytes());
+    }
+    if !args.limit.is_empty() {
+        push_words(&mut text, "limit", args.limit.iter().map(OsStr::new));
+    }
+    let job = args.job.as_ref().map(|job| format!("job={job}"));
+    let tags: Vec<&String> = args.tag.iter().chain(&job).collect();
+    if !tags.is_empty() {
+        push_words(&mut text, "tag", tags.iter().map(OsStr::new));
+    }
+    if args.detach {
+        push_line(&mut text, b"close stdin");
+    }
+    push_words(&mut text, "exec", args.command.iter().map(OsString::as_os_str));
+    if args.detach {
+        // Not before: what could not be started is not kept.
+        push_line(&mut text, b"keep");
+    }
+    Ok(text)
+}
+
+fn push_line(text: &mut Vec<u8>, line: &[u8]) {
+    text.extend(line);
+    text.push(b'\n');
+}
+
+fn push_words<'a>(text: &mut Vec<u8>, verb: &str, words: impl IntoIterator<Item = &'a OsStr>) {
+    text.extend(verb.as_bytes());
+    for word in words {
+        text.push(b' ');
+        quote(word.as_bytes(), text);
+    }
+    text.push(b'\n');
+}
+
+/// Words as one line, for messages.
+pub(super) fn shown(words: &[OsString]) -> String {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    String::from_utf8_lossy(&join(&words)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(words: &[&str]) -> Args {
+        Args { command: words.iter().map(OsString::from).collect(), ..Args::default() }
+    }
+
+    #[test]
+    fn everything_asked_for_is_said_before_exec() {
+        let around = Surroundings {
+            dir: Some("/a b".into()),
+            size: Some(WinSize { rows: 5, cols: 6 }),
+            ..Default::default()
+        };
+        let check = |args: &Args, expected: &str| {
+            assert_eq!(String::from_utf8(ctl(args, &around).unwrap()).unwrap(), expected);
+        };
+        check(
+            &args(&["sh", "-c", "echo 'x'"]),
+            "killonclose\nroll\nlimit output=64M\ndir '/a b'\nexec sh -c 'echo '\\''x'\\'''\n",
+        );
+        let full = Args {
+            tty: true,
+            nice: Some(-3),
+            limit: vec!["mem=1G".into(), "pids=9".into()],
+            tag: vec!["a=b c".into()],
+            job: Some("j".into()),
+            dir: Some("/d".into()),
+            detach: true,
+            ..args(&["x"])
+        };
+        check(
+            &full,
+            "dir /d\ntty 5 6\nnice -3\nlimit mem=1G pids=9\ntag 'a=b c' job=j\nclose stdin\nexec x\nkeep\n",
+        );
+    }
+
+    #[test]
+    fn the_callers_environment_goes_along() {
+        let pair = |(name, value): (&str, &str)| (name.into(), value.into());
+        let env_of = [("A", "1"), ("UEM_SESSION", "x"), ("F", "two\nlines"), ("B", "=")].map(pair).into();
+        let around = Surroundings { env: env_of, ..Default::default() };
+        let set = Args { env: vec!["A=2".into()], ..args(&["x"]) };
+        assert_eq!(env(&set, &around).unwrap(), b"A=1\nB==\nA=2\n");
+        for wrong in ["A", "=x", "A=\n"] {
+            let set = Args { env: vec![wrong.into()], ..args(&["x"]) };
+            assert_eq!(env(&set, &around).unwrap_err().status, crate::failure::MISUSE, "{wrong:?}");
+        }
+    }
+}
