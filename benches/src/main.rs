@@ -1,0 +1,104 @@
+//! Races: `benches NAME|all [--smoke] [--repeats N]` runs peer, floor and us in turn and prints one table;
+//! `benches setup` installs peers. docs/PERFORMANCE.md has what came out.
+//!
+//! ```text
+//!   table     who runs, interleaved; medians, spread, promises
+//!   cost      wall and CPU        world   nodes, folders, pinning     floor   the same with nothing around it
+//!   lanes     sessions in numbers over one connection                 peers   the others
+//!   storm control local decay wire                                    the benches
+//! ```
+
+mod control;
+mod cost;
+mod decay;
+mod floor;
+mod lanes;
+mod local;
+mod peers;
+mod roles;
+mod storm;
+mod table;
+mod wire;
+mod world;
+
+use std::ffi::OsString;
+use std::path::Path;
+use table::Outcome;
+
+/// How a bench is run.
+pub(crate) struct Run {
+    /// Seconds instead of minutes, and nothing proved.
+    pub(crate) smoke: bool,
+    pub(crate) repeats: usize,
+}
+
+impl Run {
+    pub(crate) fn count(&self, full: usize, smoke: usize) -> usize {
+        if self.smoke { smoke } else { full }
+    }
+}
+
+struct Bench {
+    name: &'static str,
+    doc: &'static str,
+    run: fn(&Run) -> Outcome<()>,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench { name: "storm", doc: "20,000 tiny programs, two at a time, every status collected", run: storm::storm },
+    Bench { name: "echo", doc: "2,000 × echo hi, stdout kept and read afterwards", run: storm::echo },
+    Bench { name: "null", doc: "1 M sessions that run nothing: CPU and memory of each", run: control::null },
+    Bench { name: "local", doc: "one command: clone, exec, stdout, wait", run: local::local },
+    Bench { name: "decay", doc: "launch rate with history; an idle node; its start", run: decay::decay },
+    Bench { name: "wire", doc: "small reads and stats over 9P and FUSE", run: wire::wire },
+];
+
+fn main() -> std::process::ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match begin(&args) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin(args: &[OsString]) -> Outcome<()> {
+    let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+    let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let mount = || args.get(2).map(Into::into);
+    match words[..] {
+        ["role-solo", state, ..] => roles::solo(state.as_ref(), mount()),
+        ["role-null", state, ..] => roles::null(state.as_ref(), mount()),
+        ["role-echo", socket, _, _] => roles::echo(socket.as_ref(), number(2), number(3)),
+        ["role-empty", dir] => roles::empty(Path::new(dir)),
+        ["setup"] => peers::setup(),
+        [name, ref rest @ ..] => bench(name, rest),
+        [] => Err(help().into()),
+    }
+}
+
+fn bench(name: &str, flags: &[&str]) -> Outcome<()> {
+    let (mut smoke, mut repeats) = (false, None);
+    let mut flags = flags.iter();
+    while let Some(flag) = flags.next() {
+        match *flag {
+            "--smoke" => smoke = true,
+            "--repeats" => repeats = flags.next().and_then(|word| word.parse().ok()),
+            other => return Err(format!("{other}: unknown\n{}", help()).into()),
+        }
+    }
+    let run = Run { smoke, repeats: repeats.unwrap_or(if smoke { 1 } else { 5 }) };
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(|bench| name == "all" || bench.name == name).collect();
+    if chosen.is_empty() {
+        return Err(format!("{name}: unknown\n{}", help()).into());
+    }
+    chosen.into_iter().try_for_each(|bench| (bench.run)(&run))
+}
+
+fn help() -> String {
+    let mut text = String::from("benches NAME|all [--smoke] [--repeats N]; benches setup installs peers\n");
+    BENCHES.iter().for_each(|bench| text.push_str(&format!("  {:8}{}\n", bench.name, bench.doc)));
+    text
+}
