@@ -3,15 +3,19 @@
 //! An ELF file is static when it asks for no interpreter: it has no program header of type `PT_INTERP` (elf(5)).
 
 use crate::run::{Result, build, cargo};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes that the binary may have.
 const MOST: usize = 10 << 20;
 
-/// Builds the release and looks at it.
-pub(crate) fn check_release(root: &Path) -> Result<()> {
-    let path = build(cargo(root).args(["build", "--release", "--package", "uem"]), "uem")?;
-    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+/// Builds the release; where it is.
+pub(crate) fn release(root: &Path) -> Result<PathBuf> {
+    build(cargo(root).args(["build", "--release", "--package", "uem"]), "uem")
+}
+
+/// Looks at it.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     println!("{}: {} bytes, at most {MOST}", path.display(), bytes.len());
     if bytes.len() > MOST {
         return Err(format!("the release binary has {} bytes, more than {MOST}", bytes.len()));

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod elf;
 mod fuzz;
 mod machine;

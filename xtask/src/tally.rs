@@ -1,5 +1,7 @@
 //! The sum of what test programs say of themselves.
 
+use crate::run::Result;
+
 /// Tests that passed and failed so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -26,6 +28,20 @@ impl Tally {
                 Some("ok") => self.lines.0 += 1,
                 Some("FAILED") => self.lines.1 += 1,
                 _ => {}
+            }
+        }
+    }
+
+    /// One check of our own.
+    pub(crate) fn verdict(&mut self, what: &str, result: Result<()>) {
+        match result {
+            Ok(()) => {
+                println!("check {what} ... ok");
+                self.passed += 1;
+            }
+            Err(error) => {
+                println!("check {what} ... FAILED: {error}");
+                self.failed += 1;
             }
         }
     }

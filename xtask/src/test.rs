@@ -3,7 +3,7 @@
 use crate::run::{Result, cargo, listen};
 use crate::tally::Tally;
 use crate::tidy::Tree;
-use crate::{elf, machine};
+use crate::{clients, elf, machine};
 use std::path::Path;
 use std::process::Command;
 
@@ -30,13 +30,13 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         let smoke = ["run", "--release", "--quiet", "--package", "benches", "--", "all", "--smoke"];
         step("each bench for a moment, so that none rots", cargo(root).args(smoke))?;
     }
-    println!("\n=== the release binary");
-    match elf::check_release(root) {
-        Ok(()) => tally.passed += 1,
-        Err(error) => {
-            println!("FAILED: {error}");
-            tally.failed += 1;
+    println!("\n=== the release binary, and other people's clients with it");
+    match elf::release(root) {
+        Ok(uem) => {
+            tally.verdict("the release binary is static and small", elf::check(&uem));
+            clients::check(root, &uem, &mut tally);
         }
+        Err(error) => tally.verdict("the release builds", Err(error)),
     }
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { Ok(()) } else { Err("not all tests passed".into()) }
