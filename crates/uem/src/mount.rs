@@ -4,8 +4,8 @@
 use crate::at::Common;
 use crate::failure::{Failure, Outcome};
 use fuse::{Config, Conn, Incoming, Mount, Step};
-use host::client::{Connection, ROOT};
-use op::{Fid, Op, Reply, Tag, Uid};
+use host::client::Connection;
+use op::{Op, Reply, Tag, Uid};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -129,10 +129,9 @@ impl Bridge {
         Ok(())
     }
 
-    /// The connection has a root of its own, fid 1; the mount's numbers begin behind it.
+    /// The mount's own fids count up from 1, and the connection's root is at the other end: they do not meet.
     fn ask(&mut self, tag: Tag, op: Op) {
         let op = match op {
-            Op::Attach { fid, tree } => Op::Attach { fid: moved(fid), tree },
             Op::Flush { tag: victim } => match self.tags.remove(&victim) {
                 Some(theirs) => {
                     // Not answered any more, unless it is on its way; then nobody waits for it.
@@ -141,26 +140,23 @@ impl Bridge {
                 }
                 None => return self.conn.answer(tag, Reply::Done, &mut self.steps),
             },
-            Op::Walk { fid, newfid, names } => Op::Walk { fid: moved(fid), newfid: moved(newfid), names },
-            Op::Open { fid, access } => Op::Open { fid: moved(fid), access },
-            Op::Create { fid, name, mode, access } => Op::Create { fid: moved(fid), name, mode, access },
             Op::Read { fid, offset, count, wait } => {
-                Op::Read { fid: moved(fid), offset, count: count.min(self.node.max_io()), wait }
+                Op::Read { fid, offset, count: count.min(self.node.max_io()), wait }
             }
-            Op::Write { fid, offset, data } => Op::Write { fid: moved(fid), offset, data },
-            Op::List { fid, cookie, count } => Op::List { fid: moved(fid), cookie, count },
-            Op::Stat { fid } => Op::Stat { fid: moved(fid) },
-            Op::SetStat { fid, set } => Op::SetStat { fid: moved(fid), set },
-            Op::ReadLink { fid } => Op::ReadLink { fid: moved(fid) },
-            Op::Remove { fid } => Op::Remove { fid: moved(fid) },
-            Op::Clunk { fid } => Op::Clunk { fid: moved(fid) },
+            op @ (Op::Attach { .. }
+            | Op::Walk { .. }
+            | Op::Open { .. }
+            | Op::Create { .. }
+            | Op::Write { .. }
+            | Op::List { .. }
+            | Op::Stat { .. }
+            | Op::SetStat { .. }
+            | Op::ReadLink { .. }
+            | Op::Remove { .. }
+            | Op::Clunk { .. }) => op,
         };
         let theirs = self.node.send(op);
         self.asked.insert(theirs, tag);
         self.tags.insert(tag, theirs);
     }
-}
-
-fn moved(fid: Fid) -> Fid {
-    Fid(fid.0 + ROOT.0 + 1)
 }
