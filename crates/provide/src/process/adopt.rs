@@ -214,7 +214,11 @@ impl Processes {
             };
             (*session, program.pid, program.ticks, has, fds, end)
         });
-        for (session, pid, ticks, has, fds, end) in held.chain(own) {
+        let starting = self.starts.table().map(|(session, pid, ticks, ours, end)| {
+            let (has, fds) = ours.deposit();
+            (session, pid, ticks, has, fds, end)
+        });
+        for (session, pid, ticks, has, fds, end) in held.chain(own).chain(starting) {
             Note::Hold { session, pid, ticks, has }.write(&mut bytes);
             for fd in fds {
                 sys::set_cloexec(fd, false)?;

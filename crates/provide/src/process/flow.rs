@@ -234,7 +234,7 @@ impl Processes {
     pub(super) fn resize(&mut self, session: SessionId, size: WinSize) {
         let Some(program) = self.programs.get(&session) else { return };
         if let (true, Some(terminal)) = (program.tty, &program.out.from) {
-            let _it_has_ended = rustix::termios::tcsetwinsize(terminal, super::start::winsize(size));
+            let _it_has_ended = rustix::termios::tcsetwinsize(terminal, super::pipes::winsize(size));
         }
     }
 

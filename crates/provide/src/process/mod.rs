@@ -1,12 +1,18 @@
 //! The provider of Linux processes.
 //!
-//! One thread, no waiting: an inner epoll watches every pipe, the dead and the line to the keeper, and
+//! One thread (almost), no waiting: an inner epoll watches every pipe, the dead and the line to the keeper, and
 //! [`Processes::turn`] does what is ready. The host puts [`Processes::poll_fd`] into its own epoll and, when it
 //! is readable:
 //!
 //! ```text
 //!   loop:  turn(&mut tells)  ─▶  kernel  ─▶  journal  ─▶  settle()
 //! ```
+//!
+//! **A start may wait** where nothing else does: for a file system that does not answer (one of the network, one
+//! of FUSE, which may be this node's own), or for another user who stops what is about to be his program. Such
+//! a start is made in a thread of its own ([`starting`]), and is told when it is done; what is asked of the
+//! session meanwhile is done then, but for killing, which is done at once. All other starts are known to wait
+//! for nothing but this machine's own disks ([`reach`]), and are made, and told, where they are asked for.
 //!
 //! `settle` lets the keeper forget what is now written down. A node that dies before it finds everything again:
 //! it asks [`op::Act::Adopt`] for every session that its journal has and that was not freed, then calls
@@ -18,27 +24,35 @@
 
 mod adopt;
 mod cgroup;
+mod child;
 mod family;
 mod flow;
 mod launch;
+mod parcel;
+mod pipes;
 mod place;
 mod program;
+mod reach;
 mod reap;
 mod signal;
 mod start;
+mod starting;
 
 use crate::keeper::{Held, Inheritance, Line};
 use crate::sys;
 use cgroup::Cgroups;
-use launch::Launcher;
+use launch::{Launcher, Stack};
 use op::{Act, Limits, SessionId, Stream, Tell};
 use program::{About, Life, Program};
+use reach::Reach;
 use rustix::event::{Timespec, epoll};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+use starting::Starts;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a provider of processes is made with.
 #[derive(Debug)]
@@ -65,7 +79,12 @@ pub struct Processes {
     programs: HashMap<SessionId, Program>,
     /// Programs that are children of this process.
     pids: HashMap<i32, SessionId>,
-    launcher: Launcher,
+    launcher: Arc<Launcher>,
+    /// What the children of this thread run on.
+    stack: Stack,
+    reach: Reach,
+    /// Programs that are being started in threads of their own.
+    starts: Starts,
     cgroups: Cgroups,
     line: Option<Line>,
     keeper_pid: i32,
@@ -115,6 +134,8 @@ impl Processes {
         if let Some(line) = &line {
             epoll::add(&epoll, line.fd(), About::Keeper.word(SessionId(0)), epoll::EventFlags::IN)?;
         }
+        let starts = Starts::new()?;
+        epoll::add(&epoll, starts.bell(), About::Starts.word(SessionId(0)), epoll::EventFlags::IN)?;
         let reserve = (now / 8).clamp(32, 256);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
@@ -131,7 +152,10 @@ impl Processes {
             descriptors: i32::try_from(now.saturating_sub(reserve)).unwrap_or(i32::MAX),
             programs: HashMap::new(),
             pids: HashMap::new(),
-            launcher: Launcher::new(was)?,
+            launcher: Arc::new(Launcher::new(was)),
+            stack: Stack::new()?,
+            reach: Reach::new(),
+            starts,
             line,
             lock,
             held,
@@ -152,8 +176,12 @@ impl Processes {
     /// Does what is asked, or begins it. Never waits. Acts for sessions that are not known are passed over:
     /// their end is on its way, or was told.
     pub fn act(&mut self, act: Act, tells: &mut Vec<Tell>) {
+        let act = match self.hold_back(act, tells) {
+            Some(act) => act,
+            None => return,
+        };
         match act {
-            Act::Start(launch) => self.start(&launch, tells),
+            Act::Start(launch) => self.start(launch, tells),
             Act::Adopt { session, mark } => self.adopt(session, &mark, tells),
             Act::Signal { session, signal, all } => self.signal(session, signal, all),
             Act::Freeze(session) => self.freeze(session, true),
@@ -186,6 +214,7 @@ impl Processes {
                 About::Children => deaths = true,
                 About::Keeper => self.hear(tells),
                 About::Timer => self.timer(tells),
+                About::Starts => self.land(tells),
             }
         }
         self.events = events;
@@ -220,7 +249,8 @@ impl Processes {
         }
         self.clear_spools();
         let programs = &self.programs;
-        self.cgroups.clear(|session| programs.contains_key(&session));
+        let starts = &self.starts;
+        self.cgroups.clear(|session| programs.contains_key(&session) || starts.has(session));
     }
 
     /// Whether there was a keeper and it is gone: time for [`become_keeper`](Processes::become_keeper).
@@ -230,12 +260,12 @@ impl Processes {
 
     /// How many sessions are held here, ended ones included.
     pub fn len(&self) -> usize {
-        self.programs.len()
+        self.programs.len() + self.starts.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.programs.is_empty()
+        self.programs.is_empty() && self.starts.is_empty()
     }
 
     /// Reads from a stream's spool; 0 bytes at its present end. `NotFound`: no such session.

@@ -18,10 +18,20 @@ pub(super) enum About {
     Children,
     Keeper,
     Timer,
+    /// A start that was made in a thread of its own is done.
+    Starts,
 }
 
-const ABOUTS: [About; 7] =
-    [About::Stdin, About::Out, About::Err, About::Death, About::Children, About::Keeper, About::Timer];
+const ABOUTS: [About; 8] = [
+    About::Stdin,
+    About::Out,
+    About::Err,
+    About::Death,
+    About::Children,
+    About::Keeper,
+    About::Timer,
+    About::Starts,
+];
 
 impl About {
     /// The data word; sessions are numbered below 2^61.
@@ -30,7 +40,7 @@ impl About {
     }
 
     pub(super) fn of(data: epoll::EventData) -> (SessionId, About) {
-        (SessionId(data.u64() >> 3), ABOUTS[(data.u64() & 7).min(6) as usize])
+        (SessionId(data.u64() >> 3), ABOUTS[(data.u64() & 7) as usize])
     }
 }
 

@@ -19,8 +19,9 @@ impl Processes {
         self.dead_wait = false;
         for _ in 0..TURN {
             let Some(death) = sys::look_for_death(Which::Any) else { return };
-            let Some(session) = self.pids.get(&death.pid).copied() else {
-                sys::reap(death.pid); // an orphan, or a program that was freed
+            let starts = self.starts.of_pid(death.pid);
+            let Some(session) = self.pids.get(&death.pid).copied().or(starts) else {
+                sys::reap(death.pid); // an orphan, a program that was freed, or a start that failed
                 continue;
             };
             let end = end_of(&death);
@@ -30,7 +31,11 @@ impl Processes {
             }
             sys::reap(death.pid);
             self.pids.remove(&death.pid);
-            self.exited(session, end, tells);
+            if starts.is_some() {
+                self.starts.died(session, end); // whether it has run is not known before it has landed
+            } else {
+                self.exited(session, end, tells);
+            }
         }
         self.dead_wait = true;
         self.ring(1);

@@ -132,7 +132,8 @@ impl Processes {
             return;
         }
         let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let adopted: BTreeSet<i32> = self.programs.values().map(|program| program.pid).collect();
+        let programs = self.programs.values().map(|program| program.pid);
+        let adopted: BTreeSet<i32> = programs.chain(self.starts.pids()).collect();
         let is_known = |pid: i32| pid == own || adopted.contains(&pid);
         let kin = family::Kin { reapers: &[own, self.keeper_pid], is_known: &is_known };
         let tags: std::collections::HashMap<&str, i32> =

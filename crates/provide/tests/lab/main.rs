@@ -5,8 +5,10 @@
 
 mod ends;
 mod flows;
+mod fuse;
 mod keeps;
 mod starts;
+mod stuck;
 mod world;
 
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 type Test = (&'static str, fn());
 
 fn tests() -> Vec<Test> {
-    [starts::TESTS, flows::TESTS, ends::TESTS, keeps::TESTS].concat()
+    [starts::TESTS, stuck::TESTS, flows::TESTS, ends::TESTS, keeps::TESTS].concat()
 }
 
 fn main() -> ExitCode {

@@ -138,12 +138,27 @@ impl World {
         by.expect("it was started")
     }
 
-    pub(crate) fn refusal(&self, session: SessionId) -> op::Error {
-        let error = self.tells.iter().find_map(|tell| match tell {
-            Tell::Refused { session: of, error } if *of == session => Some(error.clone()),
-            _ => None,
-        });
-        error.expect("it was refused")
+    pub(crate) fn refusal(&mut self, session: SessionId) -> op::Error {
+        self.until("Refused", |world| {
+            world.tells.iter().find_map(|tell| match tell {
+                Tell::Refused { session: of, error } if *of == session => Some(error.clone()),
+                Tell::Started { session: of, .. } if *of == session => panic!("it was started"),
+                _ => None,
+            })
+        })
+    }
+
+    /// Whether anything was told of a session.
+    pub(crate) fn is_silent(&self, session: SessionId) -> bool {
+        !self.tells.iter().any(|tell| match tell {
+            Tell::Started { session: of, .. }
+            | Tell::Refused { session: of, .. }
+            | Tell::Grew { session: of, .. }
+            | Tell::Full { session: of, .. }
+            | Tell::Closed { session: of, .. }
+            | Tell::Fed { session: of, .. }
+            | Tell::Exited { session: of, .. } => *of == session,
+        })
     }
 
     pub(crate) fn read(&self, session: SessionId, stream: Stream) -> Vec<u8> {
