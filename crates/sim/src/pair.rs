@@ -185,7 +185,11 @@ impl Pair {
         self.model.over(&self.world.provider);
         self.agree();
         let adopted = |act| if let Act::Adopt { session, .. } = act { Some(session) } else { None };
-        self.world.asked().into_iter().filter_map(adopted).collect()
+        let adopted: Vec<SessionId> = self.world.asked().into_iter().filter_map(adopted).collect();
+        for id in self.model.running_ids() {
+            assert!(adopted.contains(&SessionId(id)), "session {id} ran, and is not looked for");
+        }
+        adopted
     }
 
     /// Whether a request still waits.

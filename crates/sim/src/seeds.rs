@@ -57,7 +57,7 @@ pub fn run(seed: u64, steps: usize, make: &Make) -> Counters {
     struct Telltale<'a>(&'a mut Seed, u64);
     impl Drop for Telltale<'_> {
         fn drop(&mut self) {
-            if std::thread::panicking() && std::env::var_os("UEM_QUIET").is_none() {
+            if std::thread::panicking() {
                 let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
                 eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
                 eprintln!("again: UEM_SEED={} cargo test -p sim --test seeds one_seed", self.1);

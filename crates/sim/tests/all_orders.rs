@@ -220,7 +220,7 @@ struct Show(Game);
 
 impl Drop for Show {
     fn drop(&mut self) {
-        if std::thread::panicking() && std::env::var_os("UEM_QUIET").is_none() {
+        if std::thread::panicking() {
             eprintln!("in this order: {:?} {:?}", self.0.kind, self.0.story);
         }
     }

@@ -12,12 +12,18 @@ const VERBS: [&str; 10] =
 fn fits(verb: &str, words: &[Vec<u8>]) -> bool {
     match verb {
         "exec" => true,
-        "kill" => words.is_empty() || words == [b"INT".to_vec()],
+        "kill" => words.len() < 2 && words.iter().all(|word| signal(word).is_some()),
         "close" => words == [b"stdin".to_vec()],
         "lease" => words.len() == 1,
         "tag" => !words.is_empty() && words.iter().all(|word| tags(word)),
         _ => words.is_empty(),
     }
+}
+
+/// The number of a signal by its name. (`kill ` and then `stop` is one line, and does not stop.)
+fn signal(word: &[u8]) -> Option<i32> {
+    let name = String::from_utf8_lossy(word).to_ascii_uppercase();
+    kernel::manual::SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
 fn tags(word: &[u8]) -> bool {
@@ -175,9 +181,9 @@ impl Model {
                 alive(session)?;
                 self.end_politely(id);
             }
-            ("kill", _) => {
-                alive(session)?;
-                self.asks.push(Ask::Signal(id, 2, false));
+            ("kill", words) => {
+                let number = words.first().and_then(|word| signal(word)).ok_or(Errno::INVAL)?;
+                self.asks.push(Ask::Signal(id, number, false));
             }
             ("stop" | "start", _) => {
                 alive(session)?;

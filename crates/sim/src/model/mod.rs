@@ -254,11 +254,17 @@ impl Model {
         (std::mem::take(&mut self.answers), asks)
     }
 
-    /// Whatever waits is looked at, in the order in which it came, until nothing changes.
+    /// Whatever waits is looked at, in the order in which it came, until nothing changes: what does something before
+    /// what only looks.
     fn serve_waiting(&mut self, provider: &Provider) {
+        let mut look = false;
         loop {
             let mut moved = false;
             for (name, uid, wait) in std::mem::take(&mut self.waiting) {
+                if matches!(wait, Wait::Read { .. }) != look {
+                    self.waiting.push_back((name, uid, wait));
+                    continue;
+                }
                 match self.serve(name, uid, wait, provider) {
                     Ok(expect) => {
                         moved = true;
@@ -267,9 +273,10 @@ impl Model {
                     Err(wait) => self.waiting.push_back((name, uid, wait)),
                 }
             }
-            if !moved {
+            if !moved && look {
                 return;
             }
+            look = !moved;
         }
     }
 
@@ -320,6 +327,11 @@ impl Model {
     /// The sessions that are there.
     pub fn session_ids(&self) -> impl Iterator<Item = u64> {
         self.sessions.keys().copied()
+    }
+
+    /// The sessions that run.
+    pub fn running_ids(&self) -> impl Iterator<Item = u64> {
+        self.sessions.iter().filter(|(_, s)| s.runs()).map(|(id, _)| *id)
     }
 
     /// Whether a fid stands for something.

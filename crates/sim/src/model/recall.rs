@@ -111,7 +111,8 @@ impl Model {
             session.closed = [level("closed1") > 0, level("closed2") > 0];
             model.sessions.insert(id, session);
         }
-        model.next = model.next.max(next_of(journal));
+        // Numbers that were promised to somebody are not given out again.
+        model.next = model.next.max(next_of(journal)).max(self.next);
         model.regroup();
         let ended = model.sessions.iter().filter_map(|(id, s)| match s.state {
             State::Ended { order, .. } => Some((order, *id)),

@@ -1,0 +1,25 @@
+//! Every broken kernel is found by the random worlds, and soon.
+
+use sim::{mutants::Fault, seeds};
+use std::panic;
+
+/// Within so many seeds.
+const SEEDS: u64 = 400;
+
+#[test]
+fn every_broken_kernel_is_found() {
+    let mut found = Vec::new();
+    let mut missed = Vec::new();
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    for fault in Fault::ALL {
+        let finds = |seed: &u64| panic::catch_unwind(|| seeds::run(*seed, 150, &fault.make())).is_err();
+        match (0..SEEDS).find(finds) {
+            Some(seed) => found.push(format!("{fault:?} by seed {seed}")),
+            None => missed.push(fault),
+        }
+    }
+    panic::set_hook(hook);
+    println!("{}", found.join("\n"));
+    assert!(missed.is_empty(), "nothing finds {missed:?}");
+}
