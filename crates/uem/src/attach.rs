@@ -73,7 +73,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     if tty {
         console.resize();
     }
-    let status = console.to_its_end()?;
+    let status = console.follow()?;
     drop(console);
     match status {
         Some(status) => Ok(status),
@@ -86,7 +86,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
 
 impl Console {
     /// Its status, or `None` if it was left.
-    fn to_its_end(&mut self) -> Result<Option<u8>, Failure> {
+    fn follow(&mut self) -> Result<Option<u8>, Failure> {
         let mut over = false;
         loop {
             while let Some((tag, reply)) = self.node.next() {

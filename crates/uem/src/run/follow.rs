@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn to_its_end(mut self) -> Outcome {
+    pub(super) fn follow(mut self) -> Outcome {
         loop {
             while let Some((tag, reply)) = self.node.next() {
                 if let Some(want) = self.wants.remove(&tag) {
@@ -336,7 +336,8 @@ impl<'a> Run<'a> {
         self.timed_out = true;
         let (name, span) =
             (super::script::shown(&self.args.command[..1]), self.args.timeout.unwrap_or_default());
-        say("run", &format!("{name}: ended after {span:?} (--timeout)\r"));
+        let end = if self.raw.is_some() { "\r" } else { "" };
+        say("run", &format!("{name}: ended after {span:?} (--timeout){end}"));
         self.tell("kill");
     }
 

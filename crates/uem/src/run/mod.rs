@@ -69,13 +69,13 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut node = at.connect_or_start("run")?;
     let flight = Flight::send(&mut node, &env, args.detach);
     match args.detach {
-        true => detached(node, flight, &ctl, args),
-        false => follow::Run::new(node, at, flight, ctl, args)?.to_its_end(),
+        true => detached(node, &flight, &ctl, args),
+        false => follow::Run::new(node, at, flight, ctl, args)?.follow(),
     }
 }
 
 /// It has started: its name is all that is wanted.
-fn detached(mut node: host::client::Connection, flight: Flight, ctl: &[u8], args: &Args) -> Outcome {
+fn detached(mut node: host::client::Connection, flight: &Flight, ctl: &[u8], args: &Args) -> Outcome {
     for tag in &flight.setup {
         node.wait_for(*tag)?;
     }

@@ -89,7 +89,9 @@ impl Home {
             let ps = self.run(&["ps", "--json"]).out;
             let first = ps.lines().find(|line| line.contains("\"running\""));
             let record: Option<serde_json::Value> = first.and_then(|line| serde_json::from_str(line).ok());
-            id = record.map(|r| r["path"].as_str().unwrap().trim_start_matches("n/").to_string()).unwrap_or_default();
+            id = record
+                .map(|r| r["path"].as_str().unwrap().trim_start_matches("n/").to_string())
+                .unwrap_or_default();
             !id.is_empty()
         });
         id
@@ -150,6 +152,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Sends a signal.
 pub(crate) fn signal(pid: u32, signal: &str) {
-    let killed: Output = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).output().unwrap();
+    let killed: Output =
+        Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).output().unwrap();
     assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
 }

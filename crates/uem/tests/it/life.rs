@@ -1,6 +1,6 @@
 //! A node's life and its sessions': up, down, detached programs, and what lists, waits for and ends them.
 
-use crate::home::{Home, ended, eventually};
+use crate::home::{Home, ended, eventually, signal, status};
 
 #[test]
 fn up_says_what_is_up_and_again_is_no_mistake() {
@@ -22,7 +22,13 @@ fn up_says_what_is_up_and_again_is_no_mistake() {
 #[test]
 fn flags_that_make_no_sense_are_misuse() {
     let home = Home::empty();
-    for args in [&["up", "--name", "a/b"][..], &["up", "--label", "x"], &["up", "--ninep", "x"], &["frob"], &["ps", "x"]] {
+    for args in [
+        &["up", "--name", "a/b"][..],
+        &["up", "--label", "x"],
+        &["up", "--ninep", "x"],
+        &["frob"],
+        &["ps", "x"],
+    ] {
         assert_eq!(home.run(args).status, 2, "{args:?}");
     }
     assert_eq!(home.run(&["up", "--no-mount", "--ninep", "tcp!0.0.0.0!0"]).status, 125);
@@ -80,7 +86,18 @@ fn what_cannot_start_is_not_kept() {
 fn programs_outlive_a_node_that_is_told_to_keep_them() {
     let home = Home::up();
     let script = "echo before; while [ ! -e $HOME/go ]; do sleep 0.02; done; echo after; exit 9";
-    let id = home.run(&["run", "--detach", "--env", &format!("HOME={}", home.dir.path().display()), "--", "sh", "-c", script]).out;
+    let id = home
+        .run(&[
+            "run",
+            "--detach",
+            "--env",
+            &format!("HOME={}", home.dir.path().display()),
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+        .out;
     assert_eq!(home.run(&["down", "--keep"]).status, 0);
     assert_eq!(home.run(&["status"]).status, 125);
     std::fs::write(home.dir.path().join("go"), "").unwrap();
@@ -88,4 +105,16 @@ fn programs_outlive_a_node_that_is_told_to_keep_them() {
     assert_eq!(up.status, 0, "{}", up.err);
     assert_eq!(home.run(&["wait", id.trim()]).status, 9);
     assert_eq!(home.run(&["logs", id.trim()]).out, "before\nafter\n");
+}
+
+#[test]
+#[ignore = "provide: a node inherits the signals that its keeper blocks, and SIGINT never reaches it"]
+fn in_the_foreground_it_ends_when_it_is_told_to() {
+    let home = Home::empty();
+    let mut up = home.uem(&["up", "--foreground", "--no-mount", "--name", "n"]).spawn().unwrap();
+    eventually("it is up", || home.run(&["status"]).status == 0);
+    assert_eq!(home.run(&["run", "echo", "hi"]).out, "hi\n");
+    signal(up.id(), "INT");
+    assert_eq!(status(&mut up), 0);
+    assert_eq!(home.run(&["status"]).status, 125);
 }

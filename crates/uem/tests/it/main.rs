@@ -1,4 +1,5 @@
 //! The command, driven as people drive it: the binary, with a node of its own in a directory of its own.
+#![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
 
 mod home;
 mod life;

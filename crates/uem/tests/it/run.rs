@@ -72,7 +72,8 @@ fn outputs_are_apart_and_in_time() {
 #[test]
 fn here_and_our_environment_go_along() {
     let home = Home::up();
-    let mut command = home.uem(&["run", "--env", "B=2 3", "--", "sh", "-c", "pwd; echo $A $B; echo $UEM_SESSION"]);
+    let mut command =
+        home.uem(&["run", "--env", "B=2 3", "--", "sh", "-c", "pwd; echo $A $B; echo $UEM_SESSION"]);
     let dir = std::fs::canonicalize(home.dir.path()).unwrap();
     let ended = ended(command.current_dir(&dir).env("A", "1").env("UEM_SESSION", "x").spawn().unwrap());
     let lines: Vec<&str> = ended.out.lines().collect();

@@ -6,7 +6,9 @@ use crate::home::Home;
 fn ls_cat_write_and_cp_reach_every_file() {
     let home = Home::up();
     let root = home.run(&["ls"]).out;
-    assert!(["clone", "ctl", "net", "self", "status"].iter().all(|name| root.lines().any(|line| line == *name)));
+    assert!(
+        ["clone", "ctl", "net", "self", "status"].iter().all(|name| root.lines().any(|line| line == *name))
+    );
     assert!(home.run(&["ls", "-l", "net"]).out.starts_with("dr-xr-xr-x"));
     assert_eq!(home.run(&["ls", "net"]).out, "n\n");
     assert!(home.cat("self/status").starts_with("n up "));
@@ -62,7 +64,10 @@ fn it_explains_itself() {
     let page = |name: &str| std::fs::read_to_string(man.join(name)).unwrap();
     assert!(page("uem-ctl.5").contains("killonclose") && page("uem-run.1").contains("timeout"));
     let doctor = home.run(&["doctor"]).out;
-    assert!(doctor.lines().any(|line| line.starts_with("missing  node") && line.ends_with("uem up")), "{doctor}");
+    assert!(
+        doctor.lines().any(|line| line.starts_with("missing  node") && line.ends_with("uem up")),
+        "{doctor}"
+    );
 }
 
 #[test]
