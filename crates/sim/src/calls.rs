@@ -102,7 +102,10 @@ impl Call {
     }
 
     fn follows(&self) -> bool {
-        matches!(self, Call::Open(..) | Call::List(_) | Call::Chmod(..) | Call::Chgrp(..) | Call::Truncate(..))
+        matches!(
+            self,
+            Call::Open(..) | Call::List(_) | Call::Chmod(..) | Call::Chgrp(..) | Call::Truncate(..)
+        )
     }
 
     /// What is asked of `fid` once it is walked to.
@@ -235,7 +238,9 @@ impl<W: Wire> Driver for Calls<W> {
                     Call::Read { offset, count, wait, .. } => {
                         Op::Read { fid, offset: *offset, count: *count, wait: *wait }
                     }
-                    Call::Write { offset, data, .. } => Op::Write { fid, offset: *offset, data: data.clone() },
+                    Call::Write { offset, data, .. } => {
+                        Op::Write { fid, offset: *offset, data: data.clone() }
+                    }
                     _ => Op::Clunk { fid },
                 });
             }

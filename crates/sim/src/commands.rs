@@ -135,7 +135,9 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     if command.name.is_empty() {
         let what = match shown[..] {
             [name, .., ">", to] => [name, to],
-            [name, "-n", what, ..] | [name, what] | [name @ ("read" | "seek" | "wc"), what, ..] => [name, what],
+            [name, "-n", what, ..] | [name, what] | [name @ ("read" | "seek" | "wc"), what, ..] => {
+                [name, what]
+            }
             [name, .., what] => [name, what],
             [..] => ["", ""],
         };

@@ -7,9 +7,7 @@ use crate::{
     world::World,
 };
 use kernel::{ClientId, Effect, Event, Kernel, join, split};
-use op::{
-    Access, Errno, Exit, Fid, How, Op, SessionId, SetStat, Stream, Tag, Tell, Uid, Usage,
-};
+use op::{Access, Errno, Exit, Fid, How, Op, SessionId, SetStat, Stream, Tag, Tell, Uid, Usage};
 use std::{rc::Rc, time::Duration};
 
 /// Words that split read back when they are joined; and any bytes written to a `ctl` are answered.
@@ -58,6 +56,10 @@ impl Bytes<'_> {
         of[usize::from(self.byte()) % of.len()]
     }
 
+    fn once_in(&mut self, n: u8) -> bool {
+        self.byte().is_multiple_of(n)
+    }
+
     fn text(&mut self) -> Vec<u8> {
         let len = usize::from(self.byte() % 16).min(self.0.len());
         let (text, rest) = self.0.split_at(len);
@@ -76,14 +78,59 @@ impl Bytes<'_> {
 }
 
 const NAMES: [&str; 26] = [
-    "net", "n1", "self", "...", "..", ".", "0", "1", "2", "clone", "ctl", "status", "info", "wait", "events",
-    "error", "args", "env", "topology", "stdin", "stdout", "stderr", "stdio", "status.json", "wait.xml", "00",
+    "net",
+    "n1",
+    "self",
+    "...",
+    "..",
+    ".",
+    "0",
+    "1",
+    "2",
+    "clone",
+    "ctl",
+    "status",
+    "info",
+    "wait",
+    "events",
+    "error",
+    "args",
+    "env",
+    "topology",
+    "stdin",
+    "stdout",
+    "stderr",
+    "stdio",
+    "status.json",
+    "wait.xml",
+    "00",
 ];
 
 const LINES: [&str; 24] = [
-    "exec cat\n", "exec\n", "kill\n", "kill 9\n", "stop\n", "start\n", "close stdin\n", "roll\n", "free\n",
-    "killonclose\n", "keep\n", "lease 0\n", "lease 9\n", "tag a=b\n", "untag a\n", "limit wall=1 output=1\n",
-    "tty\n", "winsize 1 1\n", "nice 1\n", "dir /\n", "user alice\n", "user nobody\n", "try dry kill\n", "down\n",
+    "exec cat\n",
+    "exec\n",
+    "kill\n",
+    "kill 9\n",
+    "stop\n",
+    "start\n",
+    "close stdin\n",
+    "roll\n",
+    "free\n",
+    "killonclose\n",
+    "keep\n",
+    "lease 0\n",
+    "lease 9\n",
+    "tag a=b\n",
+    "untag a\n",
+    "limit wall=1 output=1\n",
+    "tty\n",
+    "winsize 1 1\n",
+    "nice 1\n",
+    "dir /\n",
+    "user alice\n",
+    "user nobody\n",
+    "try dry kill\n",
+    "down\n",
 ];
 
 const UIDS: [u32; 5] = [1000, 0, 1001, 1003, 77];
@@ -103,7 +150,7 @@ pub fn events(bytes: &[u8]) {
         }
         let what = bytes.byte();
         if clients.is_empty() || what == 0 {
-            let links = bytes.byte() % 2 == 0;
+            let links = bytes.once_in(2);
             clients.push((world.connect(links), Vec::new()));
             let last = clients.len() - 1;
             world.ask(clients[last].0, Uid(1000), Op::Attach { fid: Fid(0), tree: String::new() });
@@ -209,13 +256,12 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
     let at = usize::from(bytes.byte()) % clients.len();
     let (client, uid) = (clients[at].0, Uid(bytes.one(&UIDS)));
     let fid = Fid(u32::from(bytes.byte() % 16));
-    let access =
-        |bits: u8| Access { read: bits & 1 != 0, write: bits & 2 != 0, truncate: bits & 4 != 0 };
+    let access = |bits: u8| Access { read: bits & 1 != 0, write: bits & 2 != 0, truncate: bits & 4 != 0 };
     let op = match bytes.byte() % 20 {
         0 => Op::Attach { fid, tree: String::from_utf8_lossy(&bytes.text()).into() },
         1..=4 => {
             let newfid = Fid(u32::from(bytes.byte() % 16));
-            let from = if bytes.byte() % 4 == 0 { fid } else { Fid(0) };
+            let from = if bytes.once_in(4) { fid } else { Fid(0) };
             let count = bytes.byte() % 8;
             let name = |bytes: &mut Bytes<'_>| match bytes.byte() {
                 255 => String::from_utf8_lossy(&bytes.text()).into(),
@@ -223,7 +269,7 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
             };
             let mut names = vec!["net".to_string(), "n1".into()];
             names.extend((0..count).map(|_| name(bytes)));
-            if bytes.byte() % 8 == 0 {
+            if bytes.once_in(8) {
                 names.drain(..2);
             }
             Op::Walk { fid: from, newfid, names }
@@ -231,7 +277,7 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
         5..=7 => Op::Open { fid, access: access(bytes.byte()) },
         8 => Op::Create { fid, name: "x".into(), mode: 0o755, access: access(bytes.byte()) },
         9..=11 => {
-            let (offset, wait) = (bytes.number(), bytes.byte() % 4 != 0);
+            let (offset, wait) = (bytes.number(), !bytes.once_in(4));
             Op::Read { fid, offset, count: bytes.one(&[0, 1, 100, 1 << 20, u32::MAX]), wait }
         }
         12..=14 => {
@@ -247,7 +293,7 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
             0 => Op::Stat { fid },
             1 => Op::ReadLink { fid },
             _ => {
-                let some = |bytes: &mut Bytes<'_>| (bytes.byte() % 2 == 0).then(|| bytes.number());
+                let some = |bytes: &mut Bytes<'_>| bytes.once_in(2).then(|| bytes.number());
                 let small = |n: Option<u64>| n.map(|n| n as u32);
                 let set = SetStat {
                     mode: small(some(bytes)),

@@ -67,7 +67,10 @@ pub fn node() -> Node {
         name: "n1".into(),
         owner: users().swap_remove(1),
         env: vec![b"PATH=/usr/bin:/bin".to_vec()],
-        attrs: vec![("arch".into(), kernel::Attr::Text("x86_64".into())), ("cpus".into(), kernel::Attr::Int(2))],
+        attrs: vec![
+            ("arch".into(), kernel::Attr::Text("x86_64".into())),
+            ("cpus".into(), kernel::Attr::Int(2)),
+        ],
         started: EPOCH.wall,
     }
 }

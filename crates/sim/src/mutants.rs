@@ -149,7 +149,9 @@ impl Mutant {
         let done = |client: ClientId, tag| Err(vec![Effect::Answer(client, tag, Reply::Done)]);
         match (self.fault, event) {
             (Fault::AnswersAfterTheFlush, Event::Request { client, tag, op: Op::Flush { .. }, .. })
-            | (Fault::KeepsFids, Event::Request { client, tag, op: Op::Clunk { .. }, .. }) => done(client, tag),
+            | (Fault::KeepsFids, Event::Request { client, tag, op: Op::Clunk { .. }, .. }) => {
+                done(client, tag)
+            }
             (Fault::MissesClosed, Event::Told(Tell::Closed { .. }))
             | (Fault::MissesTheEnd, Event::Told(Tell::Exited { .. }))
             | (Fault::MissesFed, Event::Told(Tell::Fed { .. }))
@@ -166,7 +168,10 @@ impl Mutant {
             (Fault::EverybodyIsRoot, Event::Request { client, tag, op, .. }) => {
                 Ok(Event::Request { client, tag, uid: Uid(0), op })
             }
-            (Fault::AlwaysWaits, Event::Request { client, tag, uid, op: Op::Read { fid, offset, count, .. } }) => {
+            (
+                Fault::AlwaysWaits,
+                Event::Request { client, tag, uid, op: Op::Read { fid, offset, count, .. } },
+            ) => {
                 let op = Op::Read { fid, offset, count, wait: true };
                 Ok(Event::Request { client, tag, uid, op })
             }
@@ -205,7 +210,9 @@ impl Mutant {
     fn spoil(&mut self, effect: Effect) -> Vec<Effect> {
         match (self.fault, effect) {
             (Fault::ForgetsAnAnswer, Effect::Answer(..)) if self.nth(50) => vec![],
-            (Fault::AnswersTwice, effect @ Effect::Answer(..)) if self.nth(50) => vec![effect.clone(), effect],
+            (Fault::AnswersTwice, effect @ Effect::Answer(..)) if self.nth(50) => {
+                vec![effect.clone(), effect]
+            }
             (Fault::AnswersAnother, Effect::Answer(client, tag, reply)) if self.nth(50) => {
                 vec![Effect::Answer(client, op::Tag(tag.0 - 1), reply)]
             }

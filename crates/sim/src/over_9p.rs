@@ -38,7 +38,15 @@ impl Over9p {
 
     /// Moves bytes and answers until nothing moves.
     fn pump(&mut self) {
-        while (0..self.lines.len()).fold(false, |moved, at| self.pump_line(at) || moved) {}
+        loop {
+            let mut moved = false;
+            for at in 0..self.lines.len() {
+                moved |= self.pump_line(at);
+            }
+            if !moved {
+                return;
+            }
+        }
     }
 
     fn pump_line(&mut self, at: usize) -> bool {
@@ -101,8 +109,7 @@ impl Wire for Over9p {
         let mut client = client::Client::new(self.dialect, MSIZE_MAX).with_user(user, Some(uid.0));
         let attach = client.request(Op::Attach { fid: Fid(0), tree: String::new() });
         let server = server::Conn::new(server::Config::default());
-        let line =
-            Line { id, uid, client, server, open: Vec::new(), replies: BTreeMap::new(), up: true };
+        let line = Line { id, uid, client, server, open: Vec::new(), replies: BTreeMap::new(), up: true };
         self.lines.push(line);
         self.pump();
         let line = self.lines.last_mut().expect("just pushed");

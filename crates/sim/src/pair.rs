@@ -111,24 +111,24 @@ impl Pair {
     /// A new client, attached with fid 0.
     pub fn connect(&mut self, uid: Uid) -> ClientId {
         let client = self.world.connect(true);
-        self.ask(client, uid, Op::Attach { fid: Fid(0), tree: String::new() });
+        self.ask(client, uid, &Op::Attach { fid: Fid(0), tree: String::new() });
         client
     }
 
     /// A client asks.
-    pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Came) {
+    pub fn ask(&mut self, client: ClientId, uid: Uid, op: &Op) -> (Tag, Came) {
         self.world.introduce(uid);
         let tag = self.world.new_tag();
-        let waits = match &op {
+        let waits = match op {
             Op::Read { .. } => "a read waited",
             Op::Write { .. } => "a write waited",
             _ => "another request waited",
         };
-        if let Op::Flush { tag } = &op {
+        if let Op::Flush { tag } = op {
             self.late.remove(&(client, *tag));
         }
         let event = Event::Request { client, tag, uid, op: op.clone() };
-        let came = self.event(event, |model, world| model.request(client, uid, tag, &op, &world.provider));
+        let came = self.event(event, |model, world| model.request(client, uid, tag, op, &world.provider));
         if came.died.is_none() && self.world.waits(client, tag) {
             self.late.insert((client, tag), waits);
         }

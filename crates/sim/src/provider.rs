@@ -183,7 +183,8 @@ impl Provider {
 
     /// The bytes of an `AnswerSpool`; panics if they are not there.
     pub fn read(&self, id: SessionId, stream: Stream, offset: u64, count: u32) -> Vec<u8> {
-        let program = self.programs.get(&id).unwrap_or_else(|| panic!("no spool of {id:?} is left to answer from"));
+        let program =
+            self.programs.get(&id).unwrap_or_else(|| panic!("no spool of {id:?} is left to answer from"));
         let (spool, from) = (&program.spool[stream as usize], offset as usize);
         assert!(count > 0, "an answer from a spool has bytes");
         assert!(offset >= program.trimmed[stream as usize], "bytes that were let go are answered");
@@ -265,7 +266,8 @@ impl Program {
             }
             Act::CloseStdin(_) => self.eof = true,
             Act::Trim { stream, offset, .. } => {
-                let (before, len) = (self.trimmed[*stream as usize], self.spool[*stream as usize].len() as u64);
+                let (before, len) =
+                    (self.trimmed[*stream as usize], self.spool[*stream as usize].len() as u64);
                 assert!((before..=len).contains(offset), "{offset} is not in {before}..={len}: {act:?}");
                 self.trimmed[*stream as usize] = *offset;
             }

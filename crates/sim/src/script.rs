@@ -3,8 +3,8 @@
 use crate::driver::{Able, Asked};
 use kernel::{manual::SIGNALS, split};
 use op::{
-    Act, Errno, Error, Exit, How, Launch, Limits, SessionId, Stream, Tell, Usage, Wall, format_cpu, format_size,
-    parse_size, parse_span,
+    Act, Errno, Error, Exit, How, Launch, Limits, SessionId, Stream, Tell, Usage, Wall, format_cpu,
+    format_size, parse_size, parse_span,
 };
 
 /// Words of a line as in sh, with `\n`, `\t`, `\0`, `\\` and `\xNN` understood in them, and `N*word` for N times
@@ -94,7 +94,9 @@ pub(crate) fn failure(what: &str, error: &Error, able: Able) -> String {
     match (able.errno, able.cause) {
         (true, true) => format!("{what}: {}{cause}", error.errno.text()),
         (true, false) => format!("{what}: {}", error.errno.text()),
-        (false, _) => format!("{what}: {}", if error.cause.is_empty() { error.errno.text() } else { &error.cause }),
+        (false, _) => {
+            format!("{what}: {}", if error.cause.is_empty() { error.errno.text() } else { &error.cause })
+        }
     }
 }
 
@@ -251,12 +253,15 @@ pub(crate) fn told(line: &str, now: Wall) -> Result<Told, String> {
             Told::Tell(crate::provider::started(id(session)?, pid))
         }
         ["adopted", session] => Told::Adopted(id(session)?),
-        ["refused", session, error, ref cause @ ..] => {
-            Told::Tell(Tell::Refused { session: id(session)?, error: Error::new(errno(error)?, cause.join(" ")) })
-        }
+        ["refused", session, error, ref cause @ ..] => Told::Tell(Tell::Refused {
+            session: id(session)?,
+            error: Error::new(errno(error)?, cause.join(" ")),
+        }),
         ["output", session, to, _] => Told::Output(id(session)?, stream(to)?, words[3].clone()),
         ["full", session, which] => Told::Tell(Tell::Full { session: id(session)?, stream: stream(which)? }),
-        ["closed", session, which] => Told::Tell(Tell::Closed { session: id(session)?, stream: stream(which)? }),
+        ["closed", session, which] => {
+            Told::Tell(Tell::Closed { session: id(session)?, stream: stream(which)? })
+        }
         ["fed", session] => Told::Tell(Tell::Fed { session: id(session)?, result: Ok(()) }),
         ["fed", session, error] => {
             Told::Tell(Tell::Fed { session: id(session)?, result: Err(errno(error)?.into()) })

@@ -101,7 +101,8 @@ impl Watch {
             Some("next") => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {
-                let id = number(first).unwrap_or_else(|| panic!("a line of the journal names its session: {text}"));
+                let id = number(first)
+                    .unwrap_or_else(|| panic!("a line of the journal names its session: {text}"));
                 let mut promised = Promised::default();
                 for word in words {
                     match word.split_once('=') {
@@ -123,7 +124,10 @@ impl Watch {
             Act::Start(_) => assert!(line.is_some_and(|l| l.starting), "not in the journal: {act:?}"),
             Act::Free(_) => assert!(line.is_none(), "not in the journal: {act:?}"),
             Act::Trim { stream, offset, .. } => {
-                assert!(line.is_none_or(|l| l.trimmed[*stream as usize] == *offset), "not in the journal: {act:?}");
+                assert!(
+                    line.is_none_or(|l| l.trimmed[*stream as usize] == *offset),
+                    "not in the journal: {act:?}"
+                );
             }
             Act::Adopt { .. }
             | Act::Signal { .. }

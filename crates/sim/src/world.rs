@@ -287,11 +287,10 @@ impl World {
     pub fn pay(&mut self, nth: usize) -> Vec<Effect> {
         match self.due.remove(nth) {
             Some(Due::Measure) => self.event(Event::Measured(self.gauges.clone())),
-            Some(Due::Gauge(id)) => {
-                self.event(Event::Gauged(id, USAGE))
-            }
+            Some(Due::Gauge(id)) => self.event(Event::Gauged(id, USAGE)),
             Some(Due::FindUser(name)) => {
-                let found = self.users.iter().find(|u| *u.name == *name || u.uid.0.to_string() == name).cloned();
+                let found =
+                    self.users.iter().find(|u| *u.name == *name || u.uid.0.to_string() == name).cloned();
                 match found {
                     Some(user) => {
                         self.told_users.insert(user.uid);

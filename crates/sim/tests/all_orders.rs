@@ -1,5 +1,6 @@
 //! Every order of the few things that can happen to a request that waits: its answer, a flush, a clunk, the
 //! client's end, the program's end, the session's end, a restart. Each is compared with the model, event by event.
+#![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 use kernel::{ClientId, Kernel};
 use op::{Access, Errno, Exit, Fid, How, Op, SessionId, Stream, Tag, Tell, Uid, Usage};
@@ -106,7 +107,7 @@ impl Game {
 
     fn open(&mut self, client: ClientId, fid: u32, names: &[&str]) {
         let names = ["net", "n1"].iter().chain(names).map(|s| s.to_string()).collect();
-        self.pair.ask(client, ME, Op::Walk { fid: Fid(0), newfid: Fid(fid), names });
+        self.pair.ask(client, ME, &Op::Walk { fid: Fid(0), newfid: Fid(fid), names });
         let last = self.pair.model.knows(client, Fid(fid));
         assert!(last, "it is there");
         let (read, write) = match (fid, self.kind) {
@@ -114,12 +115,16 @@ impl Game {
             (2, Kind::Stdout | Kind::Wait | Kind::GroupWait) => (true, false),
             _ => (true, true),
         };
-        self.pair.ask(client, ME, Op::Open { fid: Fid(fid), access: Access { read, write, truncate: false } });
+        self.pair.ask(
+            client,
+            ME,
+            &Op::Open { fid: Fid(fid), access: Access { read, write, truncate: false } },
+        );
         assert!(self.pair.model.is_open(client, Fid(fid)), "it can be opened");
     }
 
     fn write(&mut self, client: ClientId, fid: u32, text: &str) -> (Tag, Came) {
-        self.pair.ask(client, ME, Op::Write { fid: Fid(fid), offset: 0, data: text.into() })
+        self.pair.ask(client, ME, &Op::Write { fid: Fid(fid), offset: 0, data: text.into() })
     }
 
     fn request(&mut self, which: usize) -> Option<Came> {
@@ -132,7 +137,7 @@ impl Game {
             Kind::Stdin => Op::Write { fid, offset: 0, data: format!("line of {which}\n").into() },
             Kind::Exec => Op::Write { fid, offset: 0, data: format!("exec prog {which}\n").into() },
         };
-        let (tag, came) = self.pair.ask(client, ME, op);
+        let (tag, came) = self.pair.ask(client, ME, &op);
         self.tags.insert(which, tag);
         Some(came)
     }
@@ -164,9 +169,9 @@ impl Game {
             Move::AskToo => self.request(1),
             Move::Flush => {
                 let (client, tag) = (self.clients[0]?, *self.tags.get(&0)?);
-                Some(self.pair.ask(client, ME, Op::Flush { tag }).1)
+                Some(self.pair.ask(client, ME, &Op::Flush { tag }).1)
             }
-            Move::Clunk => Some(self.pair.ask(self.clients[0]?, ME, Op::Clunk { fid: Fid(2) }).1),
+            Move::Clunk => Some(self.pair.ask(self.clients[0]?, ME, &Op::Clunk { fid: Fid(2) }).1),
             Move::Hangup => self.clients[0].take().map(|client| self.pair.hangup(client)),
             Move::Started => self.told(&started(leaf, 7)),
             Move::Refused => self.told(&Tell::Refused { session: leaf, error: Errno::NOEXEC.into() }),
@@ -193,12 +198,12 @@ impl Game {
             Move::Member => {
                 let client = self.clients[2]?;
                 let names = ["net", "n1", "0", "clone"].map(String::from).to_vec();
-                self.pair.ask(client, ME, Op::Walk { fid: Fid(0), newfid: Fid(9), names });
+                self.pair.ask(client, ME, &Op::Walk { fid: Fid(0), newfid: Fid(9), names });
                 if !self.pair.model.knows(client, Fid(9)) {
                     return None;
                 }
                 let access = Access { read: true, write: true, truncate: false };
-                Some(self.pair.ask(client, ME, Op::Open { fid: Fid(9), access }).1)
+                Some(self.pair.ask(client, ME, &Op::Open { fid: Fid(9), access }).1)
             }
             Move::Minute => Some(self.pair.advance(Duration::from_secs(60))),
             Move::Restart => {
@@ -263,13 +268,13 @@ fn check(kind: Kind, moves: &[Move], most: usize) {
 
 #[test]
 fn a_blocked_read_ends_in_every_order() {
-    use Move::{Clunk, Closed, Exited, Flush, Free, Hangup, Output, Restart};
+    use Move::{Closed, Clunk, Exited, Flush, Free, Hangup, Output, Restart};
     check(Kind::Stdout, &[Flush, Clunk, Hangup, Output, Closed, Exited, Free, Restart], 5);
 }
 
 #[test]
 fn a_blocked_console_ends_in_every_order() {
-    use Move::{AskToo, Clunk, Closed, Exited, Flush, Hangup, Output};
+    use Move::{AskToo, Closed, Clunk, Exited, Flush, Hangup, Output};
     check(Kind::Stdio, &[AskToo, Flush, Clunk, Hangup, Output, Closed, Exited], 5);
 }
 
@@ -287,7 +292,7 @@ fn a_blocked_wait_of_a_group_ends_in_every_order() {
 
 #[test]
 fn a_write_to_stdin_ends_in_every_order() {
-    use Move::{AskToo, Clunk, CloseStdin, Epipe, Exited, Fed, Flush, Free, Hangup};
+    use Move::{AskToo, CloseStdin, Clunk, Epipe, Exited, Fed, Flush, Free, Hangup};
     check(Kind::Stdin, &[AskToo, Flush, Clunk, Hangup, Fed, Epipe, Exited, Free, CloseStdin], 5);
 }
 

@@ -1,4 +1,5 @@
 //! The journal, cut at every byte, and opened again. What was answered is kept, and nothing panics.
+#![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
 use kernel::{Effect, Event, Kernel};
 use op::{Exit, Fid, How, Op, SessionId, Stream, Tell, Uid, Usage};
@@ -94,9 +95,13 @@ fn a_journal_cut_at_any_byte_keeps_what_was_promised_before_that_byte() {
             let is = state_of(&lines, id);
             // It may have gone on since, and never back.
             let past = order.iter().rposition(|s| *s == state).unwrap();
-            let now = if is == "gone" { order.len() - 1 } else { order.iter().position(|s| *s == is).unwrap() };
+            let now =
+                if is == "gone" { order.len() - 1 } else { order.iter().position(|s| *s == is).unwrap() };
             let later = promises.iter().any(|(_, p)| *p == format!("{id} gone"));
-            assert!(now >= past && (is != "gone" || later), "cut at {cut}: {promise} at {at}, and it is {is}");
+            assert!(
+                now >= past && (is != "gone" || later),
+                "cut at {cut}: {promise} at {at}, and it is {is}"
+            );
         }
         // No number that was promised to somebody is given out again.
         let next: u64 = lines[0].strip_prefix("next ").unwrap().parse().unwrap();

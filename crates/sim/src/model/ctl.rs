@@ -131,7 +131,8 @@ impl Model {
             });
         }
         let mine = self.sessions.iter().filter(|(_, s)| uid.0 == 0 || s.owner == uid);
-        let ids = |mine: Vec<(&u64, &super::Session)>| mine.into_iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        let ids =
+            |mine: Vec<(&u64, &super::Session)>| mine.into_iter().map(|(id, _)| *id).collect::<Vec<_>>();
         match verb {
             "kill" | "stop" | "start" => Ok(running(ids(mine.collect()))),
             "tag" => Ok(ids(mine.filter(|(_, s)| !s.is_group()).collect())),

@@ -214,7 +214,9 @@ impl Model {
         loop {
             let leases = self.sessions.iter().filter_map(|(id, s)| Some((s.expires?, *id, 0)));
             let kills = self.sessions.iter().filter_map(|(id, s)| Some((s.kill_at?, *id, 1)));
-            let Some((at, id, which)) = leases.chain(kills).min().filter(|(at, ..)| *at <= until) else { return };
+            let Some((at, id, which)) = leases.chain(kills).min().filter(|(at, ..)| *at <= until) else {
+                return;
+            };
             self.clock.wall.0 += at.since(self.clock.mono).as_nanos() as u64;
             self.clock.mono = self.clock.mono.max(at);
             let Some(session) = self.sessions.get_mut(&id) else { return };

@@ -9,6 +9,7 @@
 mod ctl;
 mod files;
 mod life;
+mod reads;
 mod recall;
 
 use crate::provider::Provider;
@@ -196,14 +197,20 @@ pub(crate) struct FidState {
 /// A request that waits.
 #[derive(Clone, Debug)]
 enum Wait {
-    Read { fid: Fid, offset: u64, count: u32 },
+    Read {
+        fid: Fid,
+        offset: u64,
+        count: u32,
+    },
     Stdin {
         fid: Fid,
         id: u64,
         data: Vec<u8>,
     },
     /// The provider takes its bytes.
-    Fed { id: u64 },
+    Fed {
+        id: u64,
+    },
     Ctl(Run),
 }
 

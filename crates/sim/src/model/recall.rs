@@ -34,7 +34,9 @@ impl Session {
         match self.state {
             State::Fresh => {}
             State::Starting => add("state", "starting".into()),
-            State::Running { stopped, .. } => add("state", if stopped { "stopped" } else { "running" }.into()),
+            State::Running { stopped, .. } => {
+                add("state", if stopped { "stopped" } else { "running" }.into())
+            }
             State::Ended { exit, .. } => {
                 add("state", "ended".into());
                 match exit.how {
@@ -104,7 +106,10 @@ impl Model {
             let level = |key: &str| sign.get(key).and_then(|v| v.parse().ok()).unwrap_or(0);
             let told = [level("len1"), level("len2")];
             if let Some(was) = was.filter(|was| was.ended()) {
-                assert!(told[0] >= was.told[0] && told[1] >= was.told[1], "output of {id} was promised, and is lost");
+                assert!(
+                    told[0] >= was.told[0] && told[1] >= was.told[1],
+                    "output of {id} was promised, and is lost"
+                );
             }
             // Of what runs, the spool knows better, and it is told again.
             session.told = told;

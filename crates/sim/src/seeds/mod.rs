@@ -1,20 +1,18 @@
 //! A world of random clients, a random provider, time that jumps and a node that dies, all from one number; and
 //! the [`Model`] beside it, which says after every event what must have come of it.
 
+mod around;
+
 use crate::{
     counters::Counters,
-    model::{Ask, Model, Name},
+    model::{Ask, Name},
     pair::{Came, Pair},
-    provider::{Stand, started},
     world::Make,
 };
 use fastrand::Rng;
 use kernel::ClientId;
-use op::{Access, Errno, Error, Exit, Fid, How, Op, SessionId, SetStat, Stream, Tag, Tell, Uid, Usage};
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use op::{Access, Fid, Op, SessionId, SetStat, Tag, Uid};
+use std::collections::{BTreeSet, VecDeque};
 
 /// A run under one seed.
 pub struct Seed {
@@ -123,9 +121,9 @@ impl Seed {
         }
     }
 
-    fn ask(&mut self, at: usize, op: Op) -> Tag {
+    fn ask(&mut self, at: usize, op: &Op) -> Tag {
         let (client, uid) = (self.clients[at].id, self.clients[at].uid);
-        self.note(brief(client, uid, &op));
+        self.note(brief(client, uid, op));
         self.fate();
         let (tag, came) = self.pair.ask(client, uid, op);
         self.counters.count("requests");
@@ -156,7 +154,11 @@ impl Seed {
         let waiting = client.tags.iter().any(|tag| self.pair.waits(client.id, *tag));
         self.note(format!("{} hangs up", client.id.0));
         self.fate();
-        self.counters.count(if waiting { "a client hung up with requests that wait" } else { "a client hung up" });
+        self.counters.count(if waiting {
+            "a client hung up with requests that wait"
+        } else {
+            "a client hung up"
+        });
         let came = self.pair.hangup(client.id);
         self.came(came);
     }
@@ -192,7 +194,7 @@ impl Seed {
         self.next_fid += 1;
         let whole = path.len();
         let client = self.clients[at].id;
-        self.ask(at, Op::Walk { fid: Fid(0), newfid: fid, names: path });
+        self.ask(at, &Op::Walk { fid: Fid(0), newfid: fid, names: path });
         if self.gone(at, client) || !self.pair.model.knows(client, fid) {
             self.counters.count(if whole > 3 { "a walk to nothing" } else { "requests" });
             return;
@@ -202,18 +204,22 @@ impl Seed {
             Name::Stdin => (false, true),
             Name::Status | Name::Info | Name::Wait | Name::Stdout | Name::Stderr => (true, false),
         };
-        self.ask(at, Op::Open { fid, access: Access { read, write, truncate: false } });
+        self.ask(at, &Op::Open { fid, access: Access { read, write, truncate: false } });
         if self.gone(at, client) {
             return;
         }
         match self.pair.model.is_open(client, fid) {
             true => {
-                self.counters.count(if name == Name::Clone && whole > 3 { "a member was cloned" } else { "an open" });
+                self.counters.count(if name == Name::Clone && whole > 3 {
+                    "a member was cloned"
+                } else {
+                    "an open"
+                });
                 self.clients[at].fids.push((fid, name, write));
             }
             false => {
                 self.counters.count("an open was refused");
-                self.ask(at, Op::Clunk { fid });
+                self.ask(at, &Op::Clunk { fid });
             }
         }
     }
@@ -238,7 +244,7 @@ impl Seed {
         };
         let count = [0, 1, 7, 100, 65_536, u32::MAX][self.rng.usize(0..6)];
         let wait = self.rng.u32(0..4) > 0;
-        self.ask(at, Op::Read { fid, offset, count, wait });
+        self.ask(at, &Op::Read { fid, offset, count, wait });
     }
 
     fn write_ctl(&mut self) {
@@ -254,7 +260,7 @@ impl Seed {
             1 => text.truncate(self.rng.usize(0..text.len())),
             _ => {}
         }
-        self.ask(at, Op::Write { fid, offset: 0, data: text.into_bytes() });
+        self.ask(at, &Op::Write { fid, offset: 0, data: text.into_bytes() });
     }
 
     fn write_stdin(&mut self) {
@@ -262,7 +268,7 @@ impl Seed {
         let Some((fid, ..)) = self.fid(at, |f| matches!(f.1, Name::Stdin | Name::Stdio)) else { return };
         let len = [0, 1, 5, 300, 40_000, 65_536][self.rng.usize(0..6)];
         let data = vec![self.rng.u8(b'a'..=b'z'); len];
-        self.ask(at, Op::Write { fid, offset: 0, data });
+        self.ask(at, &Op::Write { fid, offset: 0, data });
     }
 
     fn write_args(&mut self) {
@@ -271,7 +277,7 @@ impl Seed {
         let texts = ["sh\n-c\n'echo {rank}'\n", "true\n", "it's\n", "two words", ""];
         let data = texts[self.rng.usize(0..texts.len())].as_bytes().to_vec();
         let offset = [0, 0, 3, 1000][self.rng.usize(0..4)];
-        self.ask(at, Op::Write { fid, offset, data });
+        self.ask(at, &Op::Write { fid, offset, data });
     }
 
     fn clunk(&mut self) {
@@ -280,7 +286,7 @@ impl Seed {
         let client = &mut self.clients[at];
         client.fids.retain(|f| f.0 != fid);
         let before = self.pair.model.waiting();
-        self.ask(at, Op::Clunk { fid });
+        self.ask(at, &Op::Clunk { fid });
         if self.pair.model.waiting() < before {
             self.counters.count("a clunk answered what waited on its fid");
         }
@@ -295,7 +301,7 @@ impl Seed {
         let (client, tag) = (self.clients[at].id, self.clients[at].tags.swap_remove(which));
         let waited = self.pair.waits(client, tag);
         let fed = self.pair.model.is_fed(client, tag);
-        self.ask(at, Op::Flush { tag });
+        self.ask(at, &Op::Flush { tag });
         self.counters.count(match (waited, fed) {
             (true, true) => "a writer gave up while its bytes were taken",
             (true, false) => "a request that waited was flushed",
@@ -314,193 +320,29 @@ impl Seed {
         if what > 1 {
             names.push(self.some_session().to_string());
         }
-        self.ask(at, Op::Walk { fid: Fid(0), newfid: fid, names });
+        self.ask(at, &Op::Walk { fid: Fid(0), newfid: fid, names });
         if self.gone(at, client) || !self.pair.model.knows(client, fid) {
             return;
         }
         let remove = Op::Remove { fid };
         match what {
             0 | 1 => {
-                self.ask(at, Op::Open { fid, access: Access { read: true, ..Access::default() } });
+                self.ask(at, &Op::Open { fid, access: Access { read: true, ..Access::default() } });
                 if !self.gone(at, client) {
-                    self.ask(at, Op::List { fid, cookie: 0, count: 4096 });
+                    self.ask(at, &Op::List { fid, cookie: 0, count: 4096 });
                 }
                 if !self.gone(at, client) {
-                    self.ask(at, Op::Clunk { fid });
+                    self.ask(at, &Op::Clunk { fid });
                 }
             }
             2 => {
                 let mode = Some([0o600, 0o660, 0o644, 0o777][self.rng.usize(0..4)]);
-                self.ask(at, Op::SetStat { fid, set: SetStat { mode, ..SetStat::default() } });
+                self.ask(at, &Op::SetStat { fid, set: SetStat { mode, ..SetStat::default() } });
             }
-            _ => drop(self.ask(at, remove)),
+            _ => drop(self.ask(at, &remove)),
         }
-    }
-
-    // ── the provider, the host, time ───────────────────────────────────────────────────────
-
-    fn tell(&mut self, tell: &Tell) {
-        self.note(format!("{tell:?}"));
-        self.fate();
-        let came = self.pair.tell(tell);
-        self.came(came);
-    }
-
-    fn provide(&mut self) {
-        let ids: Vec<SessionId> =
-            self.pair.world.provider.programs.keys().copied().chain(self.owed.iter().copied()).collect();
-        if ids.is_empty() {
-            return;
-        }
-        let session = ids[self.rng.usize(0..ids.len())];
-        if self.owed.remove(&session) {
-            self.counters.count("a program was found again");
-            let deaths = self.counters.of(DEATHS);
-            for tell in self.pair.world.provider.adopted(session, self.pair.world.clock.wall) {
-                if matches!(tell, Tell::Exited { exit: Exit { how: How::Lost, .. }, .. }) {
-                    self.counters.count("a program was lost");
-                }
-                self.tell(&tell);
-                if self.counters.of(DEATHS) != deaths {
-                    return;
-                }
-            }
-            return;
-        }
-        let program = self.pair.world.provider.programs[&session].clone();
-        let stream = if self.rng.bool() { Stream::Out } else { Stream::Err };
-        let tell = match (program.stand, self.rng.u32(0..10)) {
-            _ if program.adopting => return,
-            (Stand::Starting, 0..=2) => {
-                self.counters.count("a start was refused");
-                Tell::Refused { session, error: Error::new(Errno::NOENT, "no such program") }
-            }
-            (Stand::Starting, _) => started(session, self.pair.world.provider.pid()),
-            (_, 0..=2) if !program.closed[stream as usize] => {
-                if program.stand == Stand::Ended {
-                    self.counters.count("output came after the end");
-                }
-                let data = vec![self.rng.u8(..); self.rng.usize(1..50)];
-                self.pair.world.provider.output(session, stream, &data)
-            }
-            (_, 3) if !program.closed[stream as usize] => {
-                if program.stand == Stand::Running {
-                    self.counters.count("an output closed before the end");
-                } else {
-                    self.counters.count("an output closed after the end");
-                }
-                Tell::Closed { session, stream }
-            }
-            (Stand::Running, 4) => Tell::Full { session, stream },
-            (Stand::Running, 5..=7) if program.feeding.is_some() => {
-                let result = match self.rng.u32(0..8) {
-                    _ if program.unfed => Err(Errno::CANCELED.into()),
-                    0 => {
-                        self.counters.count("a program closed its stdin");
-                        Err(Errno::PIPE.into())
-                    }
-                    _ => Ok(()),
-                };
-                Tell::Fed { session, result }
-            }
-            (Stand::Running, 8) if !program.signals.is_empty() || self.rng.bool() => {
-                if program.feeding.is_some() {
-                    self.counters.count("a program ended while it was fed");
-                }
-                let how = if self.rng.bool() { How::Code(self.rng.u8(..)) } else { How::Signal(15) };
-                let usage = Usage { user_us: self.rng.u64(0..10_000_000), sys_us: 5, maxrss_kib: 4096 };
-                Tell::Exited { session, exit: Exit { how, usage, at: self.pair.world.clock.wall } }
-            }
-            _ => return,
-        };
-        self.tell(&tell);
-    }
-
-    fn pay(&mut self) {
-        if self.pair.world.due.is_empty() {
-            return;
-        }
-        let nth = self.rng.usize(0..self.pair.world.due.len());
-        self.note(format!("pays {:?}", self.pair.world.due[nth]));
-        self.counters.count("a measurement came");
-        let came = self.pair.pay(nth);
-        self.came(came);
-    }
-
-    fn jump(&mut self) {
-        let span = [1, 600, 5_000, 30_000, 61_000][self.rng.usize(0..5)];
-        if self.rng.u32(0..10) == 0 {
-            self.pair.world.clock.wall.0 += 3_600_000_000_000;
-            self.counters.count("the wall clock jumped");
-        }
-        self.note(format!("{span} ms pass"));
-        let before = self.pair.model.sessions().0;
-        let came = self.pair.advance(Duration::from_millis(span));
-        if self.pair.model.sessions().0 < before {
-            self.counters.count("a lease was over");
-        }
-        if came.asks.iter().any(|ask| matches!(ask, Ask::Signal(_, 9, _))) {
-            self.counters.count("a grace was over");
-        }
-        self.came(came);
-    }
-
-    /// The node is stopped between two events and started again.
-    fn restart(&mut self) {
-        let before = self.pair.model.clone();
-        let len = self.pair.world.journal().0.len();
-        self.counters.count("the node was killed between events");
-        self.rise(&before, len);
-    }
-
-    /// The node died in the middle of an event: of what that put into the journal, any byte may be the last.
-    fn die(&mut self, before: &Model, len: usize) {
-        self.counters.count(DEATHS);
-        let (journal, promised) = self.pair.world.journal();
-        let all = journal.len();
-        let kept = self.rng.usize(len.max(promised).min(all)..=all);
-        self.note(format!("the node dies; {kept} of {all} bytes of the journal are kept"));
-        if kept < all {
-            self.counters.count("a line of the journal was torn");
-        }
-        self.rise(before, kept);
-    }
-
-    fn rise(&mut self, before: &Model, kept: usize) {
-        if self.pair.model.waiting() > 0 {
-            self.counters.count("the node died with requests that wait");
-        }
-        self.note("the node is started again".into());
-        self.clients.clear();
-        self.owed = self.pair.restart(before, kept).into_iter().collect();
-    }
-
-    /// Everybody leaves, everything ends and is freed: nothing may be left.
-    fn finish(&mut self) {
-        while !self.clients.is_empty() {
-            self.hangup();
-        }
-        while let Some(session) = self.owed.pop_first() {
-            for tell in self.pair.world.provider.adopted(session, self.pair.world.clock.wall) {
-                self.tell(&tell);
-            }
-        }
-        for session in self.pair.world.provider.programs.keys().copied().collect::<Vec<_>>() {
-            match self.pair.world.provider.programs.get(&session).map(|p| p.stand) {
-                Some(Stand::Starting) => self.tell(&Tell::Refused { session, error: Errno::NOENT.into() }),
-                Some(Stand::Running) => {
-                    let exit = Exit { how: How::Code(0), usage: Usage::default(), at: self.pair.world.clock.wall };
-                    self.tell(&Tell::Exited { session, exit });
-                }
-                Some(Stand::Ended) | None => {}
-            }
-        }
-        assert_eq!(self.pair.world.machine().fids(), 0, "a fid is left");
-        assert_eq!(self.pair.world.machine().waiting(), 0, "a request is left");
     }
 }
-
-const DEATHS: &str = "the node died in the middle of an event";
 
 /// What is written to `ctl`.
 const LINES: &[&str] = &[
