@@ -32,6 +32,7 @@ pub use event::{Attr, ClientId, Effect, Event, Gauges, Node};
 pub use words::{join, quote, split};
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
@@ -49,7 +50,8 @@ pub struct Kernel {
     node: Node,
     clock: Clock,
     users: BTreeMap<Uid, Arc<User>>,
-    sessions: BTreeMap<SessionId, Session>,
+    /// Boxed: nodes of the tree are about half full, so what lies in them takes twice its size.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     next_id: u64,
     /// Ended sessions in the order of their ends.
     ended: BTreeMap<u64, SessionId>,
@@ -191,7 +193,7 @@ impl Kernel {
     }
 
     fn session(&self, id: SessionId) -> op::Result<&Session> {
-        self.sessions.get(&id).ok_or_else(|| gone(id))
+        self.sessions.get(&id).map(|session| &**session).ok_or_else(|| gone(id))
     }
 
     fn user(&self, uid: Uid) -> Arc<User> {

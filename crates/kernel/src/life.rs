@@ -76,7 +76,7 @@ impl Kernel {
         self.next_id += 1;
         let owner = session.owner;
         session.dirty = false;
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.touch(id);
         self.happened(Some(id), owner, What::Cloned { rank });
         Ok(id)
@@ -526,7 +526,7 @@ impl Kernel {
             return self.settle_life(group);
         }
         let held = |s: &Session| s.holders > 0 || s.runs();
-        let busy = held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(held);
+        let busy = held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
         let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
         self.set_timer(id, Timer::Lease, at);
     }
@@ -594,7 +594,7 @@ impl Kernel {
         {
             self.set_timer(id, timer, None);
             match timer {
-                Timer::Lease if self.sessions.get(&id).is_some_and(Session::runs) => self.close_for_good(id),
+                Timer::Lease if self.sessions.get(&id).is_some_and(|s| s.runs()) => self.close_for_good(id),
                 Timer::Lease => self.free(id),
                 Timer::Kill => self.signal(id, KILL, true),
                 Timer::Wall => {
@@ -650,7 +650,7 @@ impl Kernel {
 
     fn rewrite_journal(&mut self) {
         let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
-        lines.extend(self.sessions.values().map(journal::write));
+        lines.extend(self.sessions.values().map(|session| journal::write(session)));
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
         self.journal_len = 0;
         self.out.push(Effect::Rewrite(lines));
@@ -666,7 +666,7 @@ impl Kernel {
             }
             Some(journal::Line::Session(session)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
-                self.sessions.insert(session.id, *session);
+                self.sessions.insert(session.id, session);
             }
             None => {
                 let shown = words::lossy(&line[..line.len().min(80)]);
@@ -696,7 +696,7 @@ impl Kernel {
             let session = &self.sessions[&id];
             if let Some((group, rank)) = session.member_of {
                 // Only what can be a group: a file may say anything.
-                let whole = |g: &&mut Session| g.member_of.is_none() && g.state == State::Fresh;
+                let whole = |g: &&mut Box<Session>| g.member_of.is_none() && g.state == State::Fresh;
                 match self.sessions.get_mut(&group).filter(whole) {
                     Some(group) => drop(group.members.insert(rank, id)),
                     None => self.sessions.get_mut(&id).expect("just seen").member_of = None,
@@ -709,8 +709,8 @@ impl Kernel {
                 let order = if self.ended.contains_key(&order) { self.next_end } else { order };
                 self.next_end = self.next_end.max(order + 1);
                 self.ended.insert(order, id);
-                if let Some(Session { state: State::Ended { order: kept, .. }, .. }) =
-                    self.sessions.get_mut(&id)
+                if let Some(State::Ended { order: kept, .. }) =
+                    self.sessions.get_mut(&id).map(|session| &mut session.state)
                 {
                     *kept = order;
                 }

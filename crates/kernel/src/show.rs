@@ -22,7 +22,7 @@ fn secs(micros: u64) -> f64 {
 impl Kernel {
     /// The leaves that a subject speaks of.
     fn leaves(&self, session: &Session) -> Vec<&Session> {
-        session.members.values().filter_map(|id| self.sessions.get(id)).collect()
+        session.members.values().filter_map(|id| self.sessions.get(id)).map(|session| &**session).collect()
     }
 
     fn real(&self, session: &Session) -> Duration {
