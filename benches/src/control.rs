@@ -100,7 +100,7 @@ fn in_use() -> u64 {
 pub(crate) fn null(run: &Run) -> Outcome<()> {
     let count = run.count(1_000_000, 500);
     let lines = "keep\nexec null\n";
-    let columns = [("µs each", Better::Less), ("bytes each", Better::Less), ("RSS each", Better::Less)];
+    let columns = [("µs each", Better::Less), ("bytes each", Better::Less), ("RSS each", Better::Less), ("journal B", Better::Less)];
     let pid = std::process::id();
     let racers = vec![
         Racer::new(Who::Us, "kernel alone", || {
@@ -113,10 +113,11 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             let (wall, cpu_us) = (meter.seconds(), meter.cpu_us(count));
             let bytes = in_use().saturating_sub(before) as f64 / count as f64;
             let rss = resident(pid).saturating_sub(rss) as f64 / count as f64;
+            let journal = world.journal as f64 / count as f64;
             drop(world);
             // SAFETY: gives free memory back to the system, no more.
             unsafe { libc::malloc_trim(0) };
-            Ok(Sample { values: vec![wall * 1e6 / count as f64, bytes, rss], cpu_us })
+            Ok(Sample { values: vec![wall * 1e6 / count as f64, bytes, rss, journal], cpu_us })
         }),
         Racer::new(Who::Us, "node over its 9P socket, 64 at a time: node's CPU", || {
             let node = NodeUnderTest::start(Kind::Null, false)?;
@@ -127,7 +128,7 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             let wall = meter.seconds();
             let rss = resident(node.node_pid()).saturating_sub(rss) as f64 / count as f64;
             let cpu_us = meter.others_us(count);
-            Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss], cpu_us })
+            Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })
         }),
         Racer::absent(Who::Peer, "HyperQueue", "its zero-worker mode is a build option that the package from PyPI lacks"),
     ];

@@ -64,6 +64,9 @@ fn ours<'a>(
     if let (Kind::Uem, Err(why)) = (kind, uem()) {
         return Racer::absent(Who::Us, name, why);
     }
+    if let (true, Err(why)) = (mounted, world::can_mount()) {
+        return Racer::absent(Who::Us, name, why);
+    }
     let mut node = None;
     Racer::new(Who::Us, name, move || {
         if node.is_none() {

@@ -76,6 +76,9 @@ pub(crate) struct Table {
     promises: Vec<(String, bool)>,
 }
 
+/// What the note of a row begins with that could not go on.
+const FAILED: &str = "failed:";
+
 /// Runs everybody in turn, `repeats` times.
 pub(crate) fn race(
     bench: &'static str,
@@ -108,7 +111,7 @@ pub(crate) fn race(
                     row.cpu_us.push(sample.cpu_us);
                 }
                 Err(error) => {
-                    row.note = format!("failed: {error}");
+                    row.note = format!("{FAILED} {error}");
                     *run = None;
                 }
             }
@@ -186,10 +189,16 @@ impl Table {
             println!(" {cpu:>11} | {ratio:.2} | {} |{note}", row.cpu_us.len());
         }
         println!();
-        for (words, kept) in &self.promises {
+        // A smoke run proves nothing, and so promises nothing.
+        for (words, kept) in self.promises.iter().filter(|_| !smoke) {
             println!("- {} {words}", if *kept { "kept:" } else { "NOT KEPT:" });
         }
-        self.write(smoke, us)
+        self.write(smoke, us)?;
+        // A peer may be broken here; we and the floors may not.
+        match self.rows.iter().find(|row| row.who != Who::Peer && row.note.starts_with(FAILED)) {
+            Some(row) => Err(format!("{}: {} {}", self.bench, row.name, row.note).into()),
+            None => Ok(()),
+        }
     }
 
     fn write(&self, smoke: bool, us: Option<&Row>) -> Outcome<()> {

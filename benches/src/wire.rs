@@ -260,6 +260,9 @@ fn empty_mount() -> Outcome<Mounted> {
 fn over_fuse(run: &Run, pinned: bool) -> Outcome<()> {
     let count = run.count(5_000, 20);
     let racer = |who: Who, name: &str, start: fn() -> Outcome<Mounted>, open: bool| {
+        if let Err(why) = world::can_mount() {
+            return Racer::absent(who, name, why);
+        }
         let mut made = None;
         Racer::new(who, name, move || {
             if made.is_none() {

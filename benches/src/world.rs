@@ -25,6 +25,14 @@ pub(crate) fn uem() -> Result<PathBuf, String> {
     path.filter(|path| path.exists()).ok_or_else(|| "not built: cargo build --release -p uem".into())
 }
 
+/// Whether there is FUSE.
+pub(crate) fn can_mount() -> Result<(), String> {
+    match Path::new("/dev/fuse").exists() {
+        true => Ok(()),
+        false => Err("there is no /dev/fuse".into()),
+    }
+}
+
 /// A child that is ended, by its number, when it is dropped.
 pub(crate) struct Server {
     child: Child,
