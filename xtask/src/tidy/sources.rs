@@ -23,8 +23,6 @@ const LONGER: &[(&str, &str)] = &[
         "crates/sim/src/model/files.rs",
         "the model of what files do, as files.rs of the kernel is the code of it",
     ),
-    ("crates/sim/src/player.rs", "one player of one format; what its lines mean is elsewhere already"),
-    ("crates/sim/src/seeds.rs", "what random clients do: a list of deeds and their odds"),
     ("crates/sim/src/world.rs", "one world: kernel, provider, clients and checks, stepped together"),
     (
         "crates/uem/src/run/follow.rs",
