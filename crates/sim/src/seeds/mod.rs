@@ -266,7 +266,7 @@ impl Seed {
     fn write_stdin(&mut self) {
         let at = self.any();
         let Some((fid, ..)) = self.fid(at, |f| matches!(f.1, Name::Stdin | Name::Stdio)) else { return };
-        let len = [0, 1, 5, 300, 40_000, 65_536][self.rng.usize(0..6)];
+        let len = [0, 1, 5, 300, 40_000, 65_536, 70_000][self.rng.usize(0..7)];
         let data = vec![self.rng.u8(b'a'..=b'z'); len];
         self.ask(at, &Op::Write { fid, offset: 0, data });
     }
