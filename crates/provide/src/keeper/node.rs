@@ -47,7 +47,8 @@ impl Node {
             .env(super::DESCRIPTORS, descriptors.to_string())
             .env_remove(super::TABLE_FD);
         let pass = [theirs.as_raw_fd(), lock.as_raw_fd()];
-        // SAFETY: between fork and exec: fcntl(2) on two numbers, nothing that could take a lock or allocate.
+        // SAFETY: between fork and exec: fcntl(2) on two numbers and a signal mask, nothing that could take a lock
+        // or allocate.
         unsafe {
             command.pre_exec(move || {
                 for number in pass {
@@ -55,6 +56,10 @@ impl Node {
                         return Err(io::Error::last_os_error());
                     }
                 }
+                // What the keeper reads from a descriptor, the node is to be interrupted by.
+                let mut none: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&raw mut none);
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
                 Ok(())
             });
         }

@@ -155,6 +155,7 @@ impl Processes {
     /// stay, and the keeper moves their output until a node is started ([`keeper::wake`]); without it the host
     /// has ended them before. The host exits right after.
     pub fn stop(&mut self, keep: bool) {
+        self.cgroups.leave();
         let Some(line) = &mut self.line else { return };
         for (session, program) in &self.programs {
             let upto = |output: &Output| {

@@ -135,6 +135,8 @@ impl Processes {
             epoll::add(&epoll, line.fd(), About::Keeper.word(SessionId(0)), epoll::EventFlags::IN)?;
         }
         let starts = Starts::new()?;
+        let mut cgroups = Cgroups::new(&config.node);
+        cgroups.settle_in();
         epoll::add(&epoll, starts.bell(), About::Starts.word(SessionId(0)), epoll::EventFlags::IN)?;
         let reserve = (now / 8).clamp(32, 256);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -146,7 +148,7 @@ impl Processes {
             timer: None,
             timer_runs: false,
             spools,
-            cgroups: Cgroups::new(&config.node),
+            cgroups,
             node: config.node,
             boot: boot.chars().take(8).collect(),
             descriptors: i32::try_from(now.saturating_sub(reserve)).unwrap_or(i32::MAX),
