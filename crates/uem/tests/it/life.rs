@@ -108,7 +108,6 @@ fn programs_outlive_a_node_that_is_told_to_keep_them() {
 }
 
 #[test]
-#[ignore = "provide: a node inherits the signals that its keeper blocks, and SIGINT never reaches it"]
 fn in_the_foreground_it_ends_when_it_is_told_to() {
     let home = Home::empty();
     let mut up = home.uem(&["up", "--foreground", "--no-mount", "--name", "n"]).spawn().unwrap();
