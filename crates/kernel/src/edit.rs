@@ -56,20 +56,25 @@ fn keep_env(session: &mut Session, text: Vec<u8>) {
 }
 
 fn check_env(text: &[u8]) -> Result<()> {
-    // The last line may not be whole yet.
-    let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    for line in lines(&text[..whole]) {
-        check_variable(line)?;
-    }
-    Ok(())
+    // The last one may not be whole yet.
+    let end = end_of_variable(text);
+    let whole = text.iter().rposition(|b| *b == end).map_or(0, |at| at + 1);
+    variables(&text[..whole]).try_for_each(check_variable)
 }
 
-/// The lines that say something.
-pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
+/// What ends a variable: a newline; in a text that has a NUL, a NUL, as in /proc/PID/environ, so that a value may
+/// have newlines in it.
+fn end_of_variable(text: &[u8]) -> u8 {
+    if text.contains(&0) { 0 } else { b'\n' }
 }
 
-/// Whether a line is `NAME=value`.
+/// The variables of an environment.
+pub(crate) fn variables(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = end_of_variable(text);
+    text.split(move |b| *b == end).filter(|line| !line.is_empty())
+}
+
+/// Whether a variable is `NAME=value`.
 pub(crate) fn check_variable(line: &[u8]) -> Result<()> {
     match line.iter().position(|b| *b == b'=') {
         Some(at) if at > 0 && !line.contains(&0) => Ok(()),

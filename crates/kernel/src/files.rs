@@ -143,7 +143,7 @@ pub static FILES: &[File] = &[
         private: true,
         twins: false,
         kind: Kind::Edit(edit::ENV),
-        doc: "NAME=value lines, added to the node's environment.",
+        doc: "NAME=value lines, added to the node's environment; in a text with a NUL in it, each ends in a NUL and may have newlines.",
     },
     File {
         name: "topology",
@@ -326,6 +326,10 @@ impl Kernel {
         let client = self.clients.get_mut(&who.client).ok_or(Errno::STALE)?;
         if client.fids.contains_key(&fid) {
             return Err(Error::new(Errno::BADF, format!("fid {} is in use", fid.0)));
+        }
+        if client.fids.len() >= limits::FIDS_PER_CLIENT {
+            let cause = format!("this client has {} fids already", client.fids.len());
+            return Err(Error::new(Errno::MFILE, cause));
         }
         let place = Place::Dir(Subject::Cloud);
         client.fids.insert(fid, FidState { place, open: None });

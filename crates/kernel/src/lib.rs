@@ -201,7 +201,7 @@ impl Kernel {
     }
 
     fn happened(&mut self, session: Option<SessionId>, owner: Uid, what: What) {
-        self.happenings.push(Happening { at: self.clock.wall, session, owner, what });
+        self.happenings.push(Happening { at: self.clock.wall, session, owner, what: what.clipped() });
         self.parked.notify(On::Events);
     }
 
@@ -216,7 +216,7 @@ impl Kernel {
     ) {
         let failure =
             Failure { at: self.clock.wall, session, owner, verb: verb.into(), stage, error: error.clone() };
-        self.failures.push(failure);
+        self.failures.push(failure.clipped());
         let cause = alloc::format!("{error}");
         self.happened(session, owner, What::Failed { verb: verb.into(), cause });
     }

@@ -124,7 +124,7 @@ impl Kernel {
         let argv = self.substituted(session, argv);
         let command = words::join(&argv);
         let live = session.live.as_deref().expect("a fresh session is live");
-        for line in crate::edit::lines(&live.setup.env) {
+        for line in crate::edit::variables(&live.setup.env) {
             crate::edit::check_variable(line)?;
         }
         let launch = Launch {
@@ -196,7 +196,7 @@ impl Kernel {
         {
             set(format!("{name}={value}").as_bytes());
         }
-        crate::edit::lines(&live.setup.env).for_each(&mut set);
+        crate::edit::variables(&live.setup.env).for_each(&mut set);
         set(format!("UEM_SESSION={}/{}", self.node.name, id.0).as_bytes());
         env
     }

@@ -32,6 +32,8 @@ pub const TAGS: usize = 64;
 pub const EVENTS: usize = 16_384;
 /// Failures that a node remembers; and of them, those that one session's `error` shows.
 pub const FAILURES: usize = 1024;
+/// Bytes of any one text in an event or a failure: a command, a verb, a cause.
+pub const NOTICE: usize = 1024;
 /// Bytes read behind which a rolling session lets its output go.
 pub const ROLL: u64 = 4 << 20;
 /// Bytes of each output that are kept unless `limit output=` says otherwise.

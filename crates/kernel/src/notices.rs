@@ -65,6 +65,49 @@ pub(crate) enum What {
     Failed { verb: String, cause: String },
 }
 
+/// A text of which very many are kept: its end is cut off where it is too long.
+fn clipped(mut text: String) -> String {
+    if text.len() > limits::NOTICE {
+        let mut end = limits::NOTICE;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+impl What {
+    /// Fit to be kept.
+    pub(crate) fn clipped(self) -> What {
+        match self {
+            What::Exec { command } => What::Exec { command: clipped(command) },
+            What::Refused { cause } => What::Refused { cause: clipped(cause) },
+            What::Failed { verb, cause } => What::Failed { verb: clipped(verb), cause: clipped(cause) },
+            What::WouldReach { verb, by } => What::WouldReach { verb: clipped(verb), by },
+            What::Cloned { .. }
+            | What::Started { .. }
+            | What::Adopted { .. }
+            | What::Signal { .. }
+            | What::Stopped
+            | What::Continued
+            | What::Full { .. }
+            | What::Ended { .. }
+            | What::Freed => self,
+        }
+    }
+}
+
+impl Failure {
+    /// Fit to be kept.
+    pub(crate) fn clipped(self) -> Failure {
+        let error = Error::new(self.error.errno, clipped(self.error.cause));
+        Failure { verb: clipped(self.verb), error, ..self }
+    }
+}
+
 impl Happening {
     /// One line of JSON.
     pub(crate) fn line(&self, node: &str) -> String {
