@@ -133,3 +133,24 @@ impl Kernel {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_nul_ends_a_variable_where_there_is_one_and_else_a_newline_does() {
+        for (text, expected) in [
+            (&b"A=1\nB=2\n"[..], &[&b"A=1"[..], b"B=2"][..]),
+            (b"A=1\n\nB=2", &[b"A=1", b"B=2"]),
+            (b"F=one\ntwo\0B=2\0", &[b"F=one\ntwo", b"B=2"]),
+            (b"", &[]),
+        ] {
+            assert_eq!(variables(text).collect::<Vec<_>>(), expected);
+            assert!(check_env(text).is_ok());
+        }
+        assert!(check_env(b"F=one\ntwo\n").is_err());
+        assert!(check_env(b"F=one\ntwo").is_ok(), "the last line may not be whole yet");
+    }
+}

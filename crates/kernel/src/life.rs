@@ -526,7 +526,8 @@ impl Kernel {
             return self.settle_life(group);
         }
         let held = |s: &Session| s.holders > 0 || s.runs();
-        let busy = held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
+        let busy =
+            held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
         let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
         self.set_timer(id, Timer::Lease, at);
     }
@@ -732,7 +733,8 @@ impl Kernel {
             self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
         }
         // Each once, however many sessions there are.
-        let named = self.sessions.values().flat_map(|s| [Some(s.owner), s.live.as_ref().map(|l| l.setup.user.uid)]);
+        let named =
+            self.sessions.values().flat_map(|s| [Some(s.owner), s.live.as_ref().map(|l| l.setup.user.uid)]);
         let unknown: BTreeSet<Uid> = named.flatten().filter(|uid| !self.users.contains_key(uid)).collect();
         self.out.extend(unknown.into_iter().map(|uid| Effect::FindUser(uid.0.to_string())));
         self.recalled = true;

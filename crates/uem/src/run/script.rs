@@ -21,24 +21,23 @@ pub(super) struct Surroundings {
     pub(super) size: Option<WinSize>,
 }
 
-/// The text of `env`: the caller's variables, then those of `--env`. A line is a variable, so one whose value has
-/// a newline in it (a function that bash exports) stays behind.
+/// The text of `env`: the caller's variables, then those of `--env`. Each ends in a NUL, since a value may have
+/// newlines in it (a function that bash exports).
 pub(super) fn env(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     for (name, value) in &around.env {
         let (name, value) = (name.as_bytes(), value.as_bytes());
-        if !name.is_empty() && name != b"UEM_SESSION" && !name.contains(&b'\n') && !value.contains(&b'\n') {
-            push_line(&mut text, &[name, b"=", value].concat());
+        if !name.is_empty() && name != b"UEM_SESSION" {
+            push_variable(&mut text, &[name, b"=", value].concat());
         }
     }
     for set in &args.env {
         let line = set.as_bytes();
         let named = line.iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0);
-        if !named || line.contains(&b'\n') {
-            let shown = set.display();
-            return Err(Failure::misuse(format!("--env {shown}: it must be NAME=VALUE, on one line")));
+        if !named {
+            return Err(Failure::misuse(format!("--env {}: it must be NAME=VALUE", set.display())));
         }
-        push_line(&mut text, line);
+        push_variable(&mut text, line);
     }
     if text.len() > kernel::limits::TEXT {
         let most = kernel::limits::TEXT;
@@ -87,6 +86,11 @@ pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
         push_line(&mut text, b"keep");
     }
     Ok(text)
+}
+
+fn push_variable(text: &mut Vec<u8>, variable: &[u8]) {
+    text.extend(variable);
+    text.push(0);
 }
 
 fn push_line(text: &mut Vec<u8>, line: &[u8]) {
@@ -153,8 +157,8 @@ mod tests {
         let env_of = [("A", "1"), ("UEM_SESSION", "x"), ("F", "two\nlines"), ("B", "=")].map(pair).into();
         let around = Surroundings { env: env_of, ..Default::default() };
         let set = Args { env: vec!["A=2".into()], ..args(&["x"]) };
-        assert_eq!(env(&set, &around).unwrap(), b"A=1\nB==\nA=2\n");
-        for wrong in ["A", "=x", "A=\n"] {
+        assert_eq!(env(&set, &around).unwrap(), b"A=1\0F=two\nlines\0B==\0A=2\0");
+        for wrong in ["A", "=x"] {
             let set = Args { env: vec![wrong.into()], ..args(&["x"]) };
             assert_eq!(env(&set, &around).unwrap_err().status, crate::failure::MISUSE, "{wrong:?}");
         }
