@@ -362,24 +362,27 @@ impl<P: Provider> Node<P> {
         }
     }
 
+    /// Each request is answered before the next is read: who waited asks again at once, if the answer wakes him on
+    /// this CPU, and `epoll` need not be asked in between.
     fn mount_ready(&mut self) {
-        let Some(m) = &mut self.mount else { return };
         for _ in 0..TURN_REQUESTS {
+            let Some(m) = &mut self.mount else { return };
             match m.mount.read(&mut self.buffer) {
                 Ok(fuse::Incoming::Message(n)) => m.conn.receive(&self.buffer[..n], &mut m.steps),
-                Ok(fuse::Incoming::Empty) => break,
+                Ok(fuse::Incoming::Empty) => return,
                 Ok(fuse::Incoming::Unmounted) => {
                     m.conn.hang_up(&mut m.steps);
                     m.over = true;
-                    break;
                 }
                 Err(error) => {
                     eprintln!("uem: reading from the mount: {error}");
-                    break;
+                    return;
                 }
             }
+            self.take_steps();
+            self.pump();
+            self.settle();
         }
-        self.take_steps();
     }
 
     fn take_steps(&mut self) {
