@@ -24,8 +24,13 @@ struct World {
 
 impl World {
     fn new() -> Outcome<World> {
-        let user =
-            User { uid: Uid(0), name: "root".into(), groups: vec![(0, "root".into())], home: "/root".into(), shell: "/bin/sh".into() };
+        let user = User {
+            uid: Uid(0),
+            name: "root".into(),
+            groups: vec![(0, "root".into())],
+            home: "/root".into(),
+            shell: "/bin/sh".into(),
+        };
         let node = kernel::Node {
             name: NAME.into(),
             owner: Arc::new(user),
@@ -100,7 +105,12 @@ fn in_use() -> u64 {
 pub(crate) fn null(run: &Run) -> Outcome<()> {
     let count = run.count(1_000_000, 500);
     let lines = "keep\nexec null\n";
-    let columns = [("µs each", Better::Less), ("bytes each", Better::Less), ("RSS each", Better::Less), ("journal B", Better::Less)];
+    let columns = [
+        ("µs each", Better::Less),
+        ("bytes each", Better::Less),
+        ("RSS each", Better::Less),
+        ("journal B", Better::Less),
+    ];
     let pid = std::process::id();
     let racers = vec![
         Racer::new(Who::Us, "kernel alone", || {
@@ -130,9 +140,19 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             let cpu_us = meter.others_us(count);
             Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })
         }),
-        Racer::absent(Who::Peer, "HyperQueue", "its zero-worker mode is a build option that the package from PyPI lacks"),
+        Racer::absent(
+            Who::Peer,
+            "HyperQueue",
+            "its zero-worker mode is a build option that the package from PyPI lacks",
+        ),
     ];
-    let mut table = race("null", format!("{count} null sessions, kept after their end"), &columns, run.repeats.min(5), racers);
+    let mut table = race(
+        "null",
+        format!("{count} null sessions, kept after their end"),
+        &columns,
+        run.repeats.min(5),
+        racers,
+    );
     let (kernel, node) = (table.cpu_us("kernel alone"), table.cpu_us("node over"));
     table.promise("≤ 10 µs CPU each in the kernel", kernel, |x| x <= 10.0);
     table.promise("≤ 10 µs CPU each in the node, with 9P and journal", node, |x| x <= 10.0);

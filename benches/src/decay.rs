@@ -23,7 +23,8 @@ fn history(run: &Run) -> Outcome<()> {
     let place = folder()?;
     let program = noop(place.path());
     let floor = Program::new(&program, &[])?;
-    let (line, kept) = (format!("exec {}\n", program.display()), format!("keep\nexec {}\n", program.display()));
+    let (line, kept) =
+        (format!("exec {}\n", program.display()), format!("keep\nexec {}\n", program.display()));
     let count = run.count(2_000, 20);
     let marks = if run.smoke { [10, 20, 30] } else { [1_000, 16_000, 256_000] };
     let mut nodes = Vec::new();
@@ -71,13 +72,14 @@ fn idle(run: &Run) -> Outcome<()> {
             let cpu_us = meter.others_us(1);
             let megabytes = |pid: u32| resident(pid) as f64 / f64::from(1 << 20);
             let keeper = if pids.len() > 1 { megabytes(pids[0]) } else { f64::NAN };
-            Ok(Sample { values: vec![node.ready.as_secs_f64() * 1e3, megabytes(node.node_pid()), keeper], cpu_us })
+            Ok(Sample {
+                values: vec![node.ready.as_secs_f64() * 1e3, megabytes(node.node_pid()), keeper],
+                cpu_us,
+            })
         })
     };
-    let racers = vec![
-        start(Kind::Uem, "uem up --foreground --no-mount"),
-        start(Kind::Solo, "node without a keeper"),
-    ];
+    let racers =
+        vec![start(Kind::Uem, "uem up --foreground --no-mount"), start(Kind::Solo, "node without a keeper")];
     let columns = [("ready ms", Better::Less), ("node MB", Better::Less), ("keeper MB", Better::Less)];
     let title = format!("a node that does nothing; CPU µs of {seconds} s");
     let mut table = race("decay", title, &columns, run.repeats, racers);

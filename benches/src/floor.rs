@@ -10,6 +10,8 @@ use std::path::Path;
 /// A command line as posix_spawn(3) wants it.
 pub(crate) struct Program {
     words: Vec<CString>,
+    /// Ours: what a program reads at its start depends on it (`LANG` alone makes echo(1) open four files).
+    env: Vec<CString>,
 }
 
 impl Program {
@@ -18,14 +20,18 @@ impl Program {
         for arg in args {
             words.push(CString::new(*arg)?);
         }
-        Ok(Program { words })
+        let env = std::env::vars_os()
+            .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()));
+        Ok(Program { words, env: env.collect::<Result<_, _>>()? })
     }
 
-    /// Starts it with an empty environment; its output goes to `out`, if any.
+    /// Starts it; its output goes to `out`, if any.
     pub(crate) fn spawn(&self, out: Option<&OwnedFd>) -> Outcome<i32> {
-        let mut argv: Vec<*mut libc::c_char> = self.words.iter().map(|word| word.as_ptr().cast_mut()).collect();
+        let mut argv: Vec<*mut libc::c_char> =
+            self.words.iter().map(|word| word.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
-        let envp: [*mut libc::c_char; 1] = [std::ptr::null_mut()];
+        let mut envp: Vec<*mut libc::c_char> = self.env.iter().map(|line| line.as_ptr().cast_mut()).collect();
+        envp.push(std::ptr::null_mut());
         let mut pid = 0;
         // SAFETY: argv and envp end in null and live through the call; the actions are made, used and destroyed.
         let error = unsafe {
@@ -82,7 +88,9 @@ pub(crate) fn spawn_reading(program: &Program, count: usize) -> Outcome<Vec<Vec<
     let mut under_way = std::collections::VecDeque::new();
     let mut outputs = Vec::new();
     for at in 0..count + 2 {
-        if at >= 2 && let Some((pid, read)) = under_way.pop_front() {
+        if at >= 2
+            && let Some((pid, read)) = under_way.pop_front()
+        {
             let mut file = std::fs::File::from(read);
             let mut output = Vec::new();
             file.read_to_end(&mut output)?;

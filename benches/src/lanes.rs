@@ -36,7 +36,13 @@ impl Lanes {
     }
 
     /// Runs `count` sessions; `lines` is written to each one's ctl. Gives the ids if they are kept.
-    pub(crate) fn run(&mut self, count: usize, width: usize, lines: &str, after: After) -> Outcome<Vec<String>> {
+    pub(crate) fn run(
+        &mut self,
+        count: usize,
+        width: usize,
+        lines: &str,
+        after: After,
+    ) -> Outcome<Vec<String>> {
         let mut lanes: HashMap<Tag, Lane> = HashMap::new();
         let mut names: HashMap<Tag, ()> = HashMap::new();
         let mut ids = Vec::new();
@@ -74,8 +80,8 @@ impl Lanes {
         let (ctl, _) = c.walk(self.base, "clone");
         c.send(Op::Open { fid: ctl, access: BOTH });
         c.send(Op::Write { fid: ctl, offset: 0, data: lines.into() });
-        let id = (after == After::Keep)
-            .then(|| c.send(Op::Read { fid: ctl, offset: 0, count: 32, wait: true }));
+        let id =
+            (after == After::Keep).then(|| c.send(Op::Read { fid: ctl, offset: 0, count: 32, wait: true }));
         let (wait, _) = c.walk(ctl, "../wait");
         c.send(Op::Open { fid: wait, access: READ });
         let tag = c.send(Op::Read { fid: wait, offset: 0, count: 4096, wait: true });

@@ -103,7 +103,9 @@ impl Ssh {
         let folder = folder()?;
         let dir = folder.path();
         for key in ["host", "user"] {
-            peers::run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)))?;
+            peers::run(
+                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)),
+            )?;
         }
         std::fs::copy(dir.join("user.pub"), dir.join("authorized"))?;
         // Where sshd from Debian wants to be left alone.
@@ -121,7 +123,15 @@ impl Ssh {
         let server = Server::spawn(command.args(["-D", "-e", "-f"]).arg(dir.join("config")).stderr(log))?;
         wait_until("sshd", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
         let mut command = Self::command(dir);
-        command.args(["-M", "-N", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"]);
+        command.args([
+            "-M",
+            "-N",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-i",
+        ]);
         command.arg(dir.join("user")).args(["-p", &port.to_string(), "127.0.0.1"]);
         let master = Server::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))?;
         wait_until("the first ssh", || {
@@ -248,7 +258,8 @@ fn one(run: &Run, pinned: bool) -> Outcome<()> {
         hq(run.count(50, 3)).most(2),
     ];
     let columns = [("p50 ms", Better::Less), ("p99 ms", Better::Less)];
-    let title = format!("true: clone, exec, stdout, wait; {count} runs (the slow ones {few}); {}", where_(pinned));
+    let title =
+        format!("true: clone, exec, stdout, wait; {count} runs (the slow ones {few}); {}", where_(pinned));
     let mut table = race("local", title, &columns, run.repeats, racers);
     for (words, name, most) in [
         ("library ≤ 1 ms", "library, to uem up", 1.0),
@@ -258,7 +269,9 @@ fn one(run: &Run, pinned: bool) -> Outcome<()> {
         let figure = table.value(name, 0);
         table.promise(words, figure, |x| x <= most);
     }
-    for (words, peer, least) in [("≥ 4 × warm ssh", "ssh over", 4.0), ("≥ 15 × HyperQueue", "HyperQueue", 15.0)] {
+    for (words, peer, least) in
+        [("≥ 4 × warm ssh", "ssh over", 4.0), ("≥ 15 × HyperQueue", "HyperQueue", 15.0)]
+    {
         let figure = table.value(peer, 0) / table.value("library, to uem up", 0);
         table.promise(words, figure, |x| x >= least);
     }

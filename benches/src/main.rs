@@ -45,7 +45,11 @@ struct Bench {
 }
 
 const BENCHES: &[Bench] = &[
-    Bench { name: "storm", doc: "20,000 tiny programs, two at a time, every status collected", run: storm::storm },
+    Bench {
+        name: "storm",
+        doc: "20,000 tiny programs, two at a time, every status collected",
+        run: storm::storm,
+    },
     Bench { name: "echo", doc: "2,000 × echo hi, stdout kept and read afterwards", run: storm::echo },
     Bench { name: "null", doc: "1 M sessions that run nothing: CPU and memory of each", run: control::null },
     Bench { name: "local", doc: "one command: clone, exec, stdout, wait", run: local::local },

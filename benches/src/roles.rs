@@ -18,9 +18,17 @@ fn settings(state: &Path, mount: Option<PathBuf>) -> Settings {
         mount,
         ninep: Vec::new(),
         labels: Vec::new(),
-        env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec()],
+        env: environment(),
         stdio: false,
     }
+}
+
+/// What `uem up` gives to programs as well.
+fn environment() -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let shared = |name: &str| matches!(name, "PATH" | "LANG" | "TZ" | "TMPDIR") || name.starts_with("LC_");
+    let all = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(shared));
+    all.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect()
 }
 
 /// The node's loop with the provider of processes, without a keeper.
@@ -118,7 +126,8 @@ pub(crate) fn empty(dir: &Path) -> Outcome<()> {
     let mut mount = fuse::Mount::new(dir).map_err(|error| error.to_string())?;
     let mut buffer = vec![0; limits::BUFFER];
     let mut out = Vec::with_capacity(4096);
-    let word = |bytes: &[u8], at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    let word =
+        |bytes: &[u8], at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
     let put = |out: &mut Vec<u8>, words: &[u32]| words.iter().for_each(|word| out.extend(word.to_ne_bytes()));
     let attributes = |out: &mut Vec<u8>, dir: bool| {
         put(out, &[if dir { 1 } else { 2 }, 0, 0, 0, 0, 0]);

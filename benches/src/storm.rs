@@ -8,7 +8,12 @@ use crate::world::{Kind, NodeUnderTest, folder, noop, uem};
 use crate::{Run, peers};
 
 /// Our racer: one connection to a node, `width` sessions under way.
-fn us<'a>(kind: Kind, name: &str, width: usize, run: impl Fn(&mut Lanes, usize) -> Outcome<usize> + 'a) -> Racer<'a> {
+fn us<'a>(
+    kind: Kind,
+    name: &str,
+    width: usize,
+    run: impl Fn(&mut Lanes, usize) -> Outcome<usize> + 'a,
+) -> Racer<'a> {
     if let (Kind::Uem, Err(why)) = (kind, uem()) {
         return Racer::absent(Who::Us, name, why);
     }
@@ -48,11 +53,29 @@ pub(crate) fn storm(run: &Run) -> Outcome<()> {
             spawn_loop(&floor, count)?;
             Ok(Sample { values: vec![count as f64 / meter.seconds()], cpu_us: meter.cpu_us(count) })
         }),
-        peers::by_lines("xargs -P2", "findutils", count.min(10_000), place.path(), words(&["xargs", "-P2", "-n1"])),
-        peers::by_lines("GNU parallel -j2", "parallel", count.min(600), place.path(), words(&["parallel", "--will-cite", "-j2", "-n0"])),
+        peers::by_lines(
+            "xargs -P2",
+            "findutils",
+            count.min(10_000),
+            place.path(),
+            words(&["xargs", "-P2", "-n1"]),
+        ),
+        peers::by_lines(
+            "GNU parallel -j2",
+            "parallel",
+            count.min(600),
+            place.path(),
+            words(&["parallel", "--will-cite", "-j2", "-n0"]),
+        ),
         peers::hq("rate", count.min(2_000), words(&[])),
     ];
-    let mut table = race("storm", format!("{count} × a 9 KB static program, every status collected"), &[("runs/s", Better::More)], run.repeats, racers);
+    let mut table = race(
+        "storm",
+        format!("{count} × a 9 KB static program, every status collected"),
+        &[("runs/s", Better::More)],
+        run.repeats,
+        racers,
+    );
     let ours = table.value("uem up, one", 0);
     for (words, peer, least) in [
         ("≥ 0.7 of the floor", "posix_spawn", 0.7),
@@ -72,7 +95,8 @@ pub(crate) fn echo(run: &Run) -> Outcome<()> {
     let place = folder()?;
     let line = "keep\nexec /bin/echo hi\n";
     let floor = Program::new("/bin/echo".as_ref(), &["hi"])?;
-    let check = |outputs: &[Vec<u8>]| match outputs.len() == count && outputs.iter().all(|out| out == b"hi\n") {
+    let check = |outputs: &[Vec<u8>]| match outputs.len() == count && outputs.iter().all(|out| out == b"hi\n")
+    {
         true => Ok(()),
         false => Err("an output is not `hi`"),
     };
@@ -90,10 +114,22 @@ pub(crate) fn echo(run: &Run) -> Outcome<()> {
             check(&spawn_reading(&floor, count)?)?;
             Ok(Sample { values: vec![count as f64 / meter.seconds()], cpu_us: meter.cpu_us(count) })
         }),
-        peers::by_lines("GNU parallel -j2", "parallel", count.min(600), place.path(), words(&["parallel", "--will-cite", "-j2", "-n0", "/bin/echo hi"])),
+        peers::by_lines(
+            "GNU parallel -j2",
+            "parallel",
+            count.min(600),
+            place.path(),
+            words(&["parallel", "--will-cite", "-j2", "-n0", "/bin/echo hi"]),
+        ),
         peers::hq("keep", count, words(&["/bin/echo", "hi"])),
     ];
-    let mut table = race("echo", format!("{count} × echo hi, stdout kept and read afterwards"), &[("runs/s", Better::More)], run.repeats, racers);
+    let mut table = race(
+        "echo",
+        format!("{count} × echo hi, stdout kept and read afterwards"),
+        &[("runs/s", Better::More)],
+        run.repeats,
+        racers,
+    );
     let ours = table.value("uem up", 0);
     for (words, peer, least) in
         [("≥ 4 × HyperQueue", "HyperQueue", 4.0), ("≥ 8 × GNU parallel", "GNU parallel", 8.0)]

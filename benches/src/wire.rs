@@ -169,7 +169,8 @@ fn echo<'a>(ask: Ask, clients: usize, count: usize) -> Racer<'a> {
             let folder = folder()?;
             let socket = folder.path().join("echo");
             let sizes = [question.to_string(), answer.to_string()];
-            let words = ["role-echo".as_ref(), socket.as_os_str(), OsStr::new(&sizes[0]), OsStr::new(&sizes[1])];
+            let words =
+                ["role-echo".as_ref(), socket.as_os_str(), OsStr::new(&sizes[0]), OsStr::new(&sizes[1])];
             let server = world::role(&words)?;
             wait_until("the echo server", || UnixStream::connect(&socket).is_ok())?;
             let streams: Result<Vec<_>, _> = (0..clients).map(|_| UnixStream::connect(&socket)).collect();

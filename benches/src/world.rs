@@ -40,6 +40,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn spawn(command: &mut Command) -> Outcome<Server> {
+        use std::os::unix::process::CommandExt;
+        // SAFETY: one system call, which takes numbers only. It ends the child should this process be killed.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
         Ok(Server { child: command.spawn()? })
     }
 
@@ -101,7 +109,11 @@ impl NodeUnderTest {
             Kind::Uem => {
                 let mut command = Command::new(uem()?);
                 command.args(["up", "--foreground", "--name", NAME, "--state"]).arg(&dir);
-                if mounted { command.arg("--mount").arg(&mount) } else { command.arg("--no-mount") };
+                if mounted {
+                    command.arg("--mount").arg(&mount)
+                } else {
+                    command.arg("--no-mount")
+                };
                 command
             }
             Kind::Solo | Kind::Null => {
