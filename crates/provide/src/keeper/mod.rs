@@ -25,6 +25,7 @@
 //! **One state, one node.** Keeper and node share a lock on `lock` in the state directory (flock(2) on one open
 //! file description): it is free when both are gone.
 
+mod kept;
 mod line;
 mod node;
 mod run;

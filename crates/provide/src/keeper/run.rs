@@ -1,17 +1,17 @@
 //! The keeper's loop: start the node, hold what it lays down, reap what it leaves, start it again.
 
+use super::kept::Kept;
 use super::node::{Node, Word};
-use super::wire::{self, End, Ends, Note};
-use crate::spool::{self, Pumped, Spool};
-use crate::sys::{self, Which};
-use op::{SessionId, Stream};
+use super::wire::{self, Note};
+use crate::sys;
+use op::SessionId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -49,27 +49,14 @@ pub fn run(config: Config) -> io::Result<Infallible> {
     }
 }
 
-/// A session, as it lies here.
-#[derive(Debug)]
-struct Kept {
-    pid: i32,
-    ticks: u64,
-    tty: bool,
-    ends: Ends,
-    end: Option<End>,
-    /// While no node runs: how long its spools may become, and the spools.
-    upto: [u64; 2],
-    spools: Option<[Spool; 2]>,
-}
-
-struct Keeper {
-    config: Config,
+pub(super) struct Keeper {
+    pub(super) config: Config,
     lock: OwnedFd,
     signals: OwnedFd,
     listener: OwnedFd,
-    sessions: BTreeMap<SessionId, Kept>,
-    pids: HashMap<i32, SessionId>,
-    node: Node,
+    pub(super) sessions: BTreeMap<SessionId, Kept>,
+    pub(super) pids: HashMap<i32, SessionId>,
+    pub(super) node: Node,
     /// The line of a node that died: a start that it had begun may still report here. And until when.
     late: Option<(OwnedFd, Instant)>,
     /// When the next node is due; `None` while one runs or none is wanted.
@@ -112,45 +99,6 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// What this process held when it was a node.
-    fn load(&mut self, table: OwnedFd) -> io::Result<()> {
-        rustix::fs::seek(&table, rustix::fs::SeekFrom::Start(0))?;
-        let mut bytes = Vec::new();
-        std::fs::File::from(table).read_to_end(&mut bytes)?;
-        let (mut bytes, mut open) = (&bytes[..], None);
-        loop {
-            let note = Note::read(&mut bytes);
-            match note {
-                Some(Note::Fd { number }) => {
-                    if let Some((_, fds)) = &mut open {
-                        Vec::push(fds, sys::inherited(number)?);
-                    }
-                    continue;
-                }
-                Some(Note::Ended { session, end }) => {
-                    self.lay(open.take());
-                    if let Some(kept) = self.sessions.get_mut(&session) {
-                        kept.end = Some(end);
-                    }
-                }
-                Some(other) => {
-                    self.lay(open.take());
-                    open = Some((other, Vec::new()));
-                }
-                None => {
-                    self.lay(open.take());
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn lay(&mut self, held: Option<(Note, Vec<OwnedFd>)>) {
-        if let Some((note, fds)) = held {
-            self.note(note, fds, false);
-        }
-    }
-
     /// Starts the node if it is due and no start of the last one is still under way.
     fn start_when_due(&mut self) {
         let now = Instant::now();
@@ -174,17 +122,6 @@ impl Keeper {
             Err(error) => {
                 self.log(&format!("cannot start the node: {error}"));
                 self.again();
-            }
-        }
-    }
-
-    /// Programs that are not our children though no node has them: nobody will see how they end.
-    fn find_the_lost(&mut self) {
-        self.bury();
-        for kept in self.sessions.values_mut() {
-            if kept.end.is_none() && kept.ends.pidfd.is_none() && !sys::is_child(kept.pid) {
-                let usage = op::Usage::default();
-                kept.end = Some(End { killed: false, status: -1, usage, at: sys::wall() });
             }
         }
     }
@@ -259,7 +196,7 @@ impl Keeper {
     }
 
     /// All that the node said; whether it said anything.
-    fn hear(&mut self) -> bool {
+    pub(super) fn hear(&mut self) -> bool {
         let mut any = false;
         while let Some((notes, mut fds)) = self.node.hear() {
             for note in notes {
@@ -271,7 +208,7 @@ impl Keeper {
     }
 
     /// What a dead node's starts said; when the last is through, its line ends.
-    fn hear_late(&mut self) {
+    pub(super) fn hear_late(&mut self) {
         let Some((line, until)) = self.late.take() else { return };
         let given_up = self.due.is_none();
         let mut buf = [0u8; wire::MESSAGE];
@@ -292,74 +229,7 @@ impl Keeper {
         }
     }
 
-    /// One note. `given_up`: from a start that took so long that its session was declared not to have run.
-    fn note(&mut self, note: Note, fds: Vec<OwnedFd>, given_up: bool) {
-        match note {
-            Note::Hold { pid, .. } if given_up => {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| sys::is_child(pid)) {
-                    let _is_gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
-            Note::Hold { session, pid, ticks, has } => {
-                let (tty, ends) = (has & wire::TTY != 0, Ends::from(has, fds));
-                self.pids.insert(pid, session);
-                let kept = Kept { pid, ticks, tty, ends, end: None, upto: [u64::MAX; 2], spools: None };
-                self.sessions.insert(session, kept);
-            }
-            Note::Ended { session, end } => {
-                if let Some(kept) = self.sessions.get_mut(&session) {
-                    kept.end = Some(end);
-                    if self.pids.get(&kept.pid) == Some(&session) {
-                        self.pids.remove(&kept.pid);
-                    }
-                }
-            }
-            Note::Shut { session } => {
-                if let Some(kept) = self.sessions.get_mut(&session).filter(|kept| !kept.tty) {
-                    kept.ends.stdin = None;
-                }
-            }
-            Note::Drop { session } => {
-                let kept = self.sessions.remove(&session);
-                if let Some(pid) =
-                    kept.map(|kept| kept.pid).filter(|pid| self.pids.get(pid) == Some(&session))
-                {
-                    self.pids.remove(&pid);
-                }
-            }
-            Note::Upto { session, out, err } => {
-                if let Some(kept) = self.sessions.get_mut(&session) {
-                    kept.upto = [out, err];
-                }
-            }
-            Note::Stop { keep } => self.node.is_stopping(keep),
-            Note::All | Note::Fd { .. } => {}
-        }
-    }
-
-    /// Takes the dead away and remembers how they ended.
-    fn bury(&mut self) {
-        while let Some(death) = sys::look_for_death(Which::Any) {
-            if self.node.pid() == Some(death.pid) {
-                sys::reap(death.pid);
-                self.node_died(death.killed, death.status);
-                continue;
-            }
-            // It spoke before it ran, and so before it died.
-            let _may_be_new = self.hear();
-            self.hear_late();
-            sys::reap(death.pid);
-            let Some(session) = self.pids.remove(&death.pid) else { continue };
-            let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.end.is_none()) else {
-                continue;
-            };
-            let end = End { killed: death.killed, status: death.status, usage: death.usage, at: sys::wall() };
-            kept.end = Some(end);
-            self.node.say(Word::Ended(session, end));
-        }
-    }
-
-    fn node_died(&mut self, killed: bool, status: i32) {
+    pub(super) fn node_died(&mut self, killed: bool, status: i32) {
         let _last_words = self.hear();
         let Node::Runs { line, since, stopping, .. } = std::mem::replace(&mut self.node, Node::None) else {
             return;
@@ -453,30 +323,6 @@ impl Keeper {
         });
     }
 
-    /// Moves output while no node runs.
-    fn pump(&mut self, session: SessionId, stream: Stream) {
-        let dir = self.config.state.join("spool");
-        let Some(kept) = self.sessions.get_mut(&session) else { return };
-        let spools = kept.spools.get_or_insert_with(|| {
-            [Stream::Out, Stream::Err].map(|stream| Spool::again(spool::path(&dir, session, stream)))
-        });
-        let (at, slot) = match stream {
-            Stream::Out if kept.tty => (0, &mut kept.ends.stdin),
-            Stream::Out => (0, &mut kept.ends.out),
-            Stream::Err => (1, &mut kept.ends.err),
-        };
-        let Some(from) = slot else { return };
-        let spool = &mut spools[at];
-        spool.trimmed = 0; // the limit is on the whole length here
-        match spool.pump(from.as_fd(), kept.tty, Some(kept.upto[at]), spool::TURN) {
-            Pumped::Some => {}
-            Pumped::End => *slot = None,
-            // It stands still until a node is back.
-            Pumped::Full => kept.upto[at] = 0,
-            Pumped::Stuck(_) => std::thread::sleep(Duration::from_millis(100)), // a full disk: nothing else to do
-        }
-    }
-
     fn log(&self, line: &str) {
         let path = self.config.state.join("keeper.log");
         let long = std::fs::metadata(&path).is_ok_and(|data| data.len() > LOG);
@@ -484,18 +330,6 @@ impl Keeper {
             std::fs::OpenOptions::new().create(true).append(!long).write(true).truncate(long).open(&path);
         let Ok(mut file) = file else { return };
         let _no_room = writeln!(file, "{} {line}", sys::wall().secs());
-    }
-}
-
-impl Kept {
-    /// What is to be moved while no node runs.
-    fn outputs(&self) -> impl Iterator<Item = (Stream, BorrowedFd<'_>)> {
-        let out = if self.tty { &self.ends.stdin } else { &self.ends.out };
-        let pairs = [(Stream::Out, out, self.upto[0]), (Stream::Err, &self.ends.err, self.upto[1])];
-        pairs
-            .into_iter()
-            .filter(|(_, _, upto)| *upto > 0)
-            .filter_map(|(stream, fd, _)| Some((stream, fd.as_ref()?.as_fd())))
     }
 }
 
