@@ -247,13 +247,16 @@ impl Group {
                 by: "cgroup2",
             };
         }
+        // With swap the limit must never be below that without: set before where it grows, after where it shrinks.
+        let with_swap = || put(&self.memory, "memory.memsw.limit_in_bytes", number(limits.mem, "-1"));
+        let _shrinks = with_swap();
         let kept = Kept {
             mem: put(&self.memory, "memory.limit_in_bytes", number(limits.mem, "-1")),
             pids: put(&self.pids, "pids.max", number(limits.pids, "max")),
             cpu: put(&self.cpu, "cpu.cfs_quota_us", limits.cpu.map_or("-1".into(), |m| quota(m).to_string())),
             by: "cgroup1",
         };
-        let _no_swap_accounting = put(&self.memory, "memory.memsw.limit_in_bytes", number(limits.mem, "-1"));
+        let _no_swap_accounting = with_swap();
         kept
     }
 

@@ -10,7 +10,8 @@ use super::place::{self, Places};
 use super::starting::Flight;
 use crate::keeper::SESSION;
 use libc::{c_char, c_int, c_void};
-use op::{Errno, Error, Launch};
+use op::{Errno, Error, Launch, Limits};
+use rustix::process::Resource;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -59,7 +60,7 @@ impl Launcher {
         let resets = (1..=64).filter(|signal| !is_default(*signal)).collect();
         // SAFETY: takes numbers only.
         let priority = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-        let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
+        let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20);
         Launcher { resets, descriptors, hard, euid: rustix::process::geteuid().as_raw(), priority }
     }
 
@@ -146,6 +147,28 @@ impl Launcher {
     /// The soft limit of descriptors that programs get.
     pub(super) fn descriptors(&self) -> u64 {
         self.descriptors
+    }
+
+    /// What a process gets back whose limits are lifted: what the node has itself. (A node that is not root
+    /// cannot give it back.)
+    pub(super) fn unlimited(&self, before: &Limits, now: &Limits) -> Vec<(c_int, libc::rlimit)> {
+        let own = |resource| {
+            let limit = rustix::process::getrlimit(resource);
+            let number = |n: Option<u64>| n.unwrap_or(libc::RLIM_INFINITY);
+            libc::rlimit { rlim_cur: number(limit.current), rlim_max: number(limit.maximum) }
+        };
+        let mut all = Vec::new();
+        if before.mem.is_some() && now.mem.is_none() {
+            all.push((libc::RLIMIT_AS as c_int, own(Resource::As)));
+        }
+        if before.pids.is_some() && now.pids.is_none() {
+            all.push((libc::RLIMIT_NPROC as c_int, own(Resource::Nproc)));
+        }
+        if before.fds.is_some() && now.fds.is_none() {
+            let limit = libc::rlimit { rlim_cur: self.descriptors, rlim_max: self.hard };
+            all.push((libc::RLIMIT_NOFILE as c_int, limit));
+        }
+        all
     }
 
     fn descriptor_limit(&self, launch: &Launch) -> Option<(c_int, libc::rlimit)> {

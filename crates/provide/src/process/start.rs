@@ -125,7 +125,7 @@ impl Processes {
     /// New limits for what runs.
     pub(super) fn limit(&mut self, session: SessionId, limits: Limits, tells: &mut Vec<Tell>) {
         let Some(mut program) = self.programs.remove(&session) else { return };
-        program.limits = limits;
+        let before = std::mem::replace(&mut program.limits, limits);
         let alive = program.life == Life::Running;
         if alive {
             if program.group.is_none()
@@ -138,7 +138,8 @@ impl Processes {
                 program.group = Some(group);
             }
             let kept = program.group.as_ref().map_or(Kept::default(), |group| group.limit(&limits));
-            let mut all = rlimits(&limits, &kept);
+            let mut all = self.launcher.unlimited(&before, &limits);
+            all.extend(rlimits(&limits, &kept));
             if let Some(fds) = limits.fds {
                 all.push((libc::RLIMIT_NOFILE as i32, libc::rlimit { rlim_cur: fds, rlim_max: fds }));
             }
