@@ -55,6 +55,7 @@ impl Processes {
         let Some(pumped) = output.pump(tty, limit, most) else { return };
         if output.spool.len > before {
             tells.push(Tell::Grew { session, stream, len: output.spool.len });
+            output.full = false; // if it halts again, that is another halt
         }
         match pumped {
             Pumped::Some => {}
