@@ -5,7 +5,7 @@
 
 use crate::Test;
 use crate::world::{kill, launch, words};
-use op::{Act, How, Limits, SessionId, Tell};
+use op::{Act, How, Limits, SessionId, Tell, WinSize};
 use provide::keeper::{self, Inheritance};
 use provide::process::{Config, Processes};
 use rustix::process::Signal;
@@ -52,25 +52,25 @@ pub(crate) fn as_keeper() -> ! {
 }
 
 /// Writes a file whole or not at all.
-fn put(state: &Path, name: &str, text: &str) {
+pub(crate) fn put(state: &Path, name: &str, text: &str) {
     fs::write(state.join(format!(".{name}")), text).unwrap();
     fs::rename(state.join(format!(".{name}")), state.join(name)).unwrap();
 }
 
-fn get(state: &Path, name: &str) -> Option<i32> {
+pub(crate) fn get(state: &Path, name: &str) -> Option<i32> {
     fs::read_to_string(state.join(name)).ok()?.parse().ok()
 }
 
 /// What the journal knows of a session.
 #[derive(Default, Debug, Clone)]
-struct Known {
-    mark: String,
-    how: Option<String>,
-    refused: bool,
+pub(crate) struct Known {
+    pub(crate) mark: String,
+    pub(crate) how: Option<String>,
+    pub(crate) refused: bool,
     closed: BTreeSet<String>,
 }
 
-fn journal(state: &Path) -> BTreeMap<u64, Known> {
+pub(crate) fn journal(state: &Path) -> BTreeMap<u64, Known> {
     let mut all: BTreeMap<u64, Known> = BTreeMap::new();
     let text = fs::read_to_string(state.join("journal")).unwrap_or_default();
     for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
@@ -117,6 +117,11 @@ pub(crate) fn as_node() -> ! {
         }
         journal_file.write_all(text.as_bytes()).unwrap();
         processes.settle();
+        // What the test types into the first task.
+        if let Ok(data) = fs::read(state.join("input")) {
+            fs::remove_file(state.join("input")).unwrap();
+            processes.act(Act::Feed { session: SessionId(1), data }, &mut tells);
+        }
         if processes.keeper_gone() {
             let error = processes.become_keeper(&keeper_argv());
             panic!("become_keeper: {error}");
@@ -140,6 +145,8 @@ pub(crate) fn as_node() -> ! {
                 let mut launch = launch(session, &["sh", "-c", &script]);
                 launch.env.extend(words(&[&format!("TASK={next}"), &format!("STATE={}", state.display())]));
                 launch.limits = Limits { output: Some(1 << 20), ..Limits::default() };
+                launch.dir = std::env::var_os("LAB_DIR").map(std::os::unix::ffi::OsStringExt::into_vec);
+                launch.tty = std::env::var_os("LAB_TTY").map(|_| WinSize { rows: 33, cols: 99 });
                 processes.act(Act::Start(Box::new(launch)), &mut tells);
             }
             next += 1;
@@ -191,14 +198,14 @@ fn note(text: &mut String, known: &mut BTreeMap<u64, Known>, tell: Tell) {
 }
 
 /// A state directory with a keeper.
-struct Kept {
+pub(crate) struct Kept {
     dir: tempfile::TempDir,
     script: String,
     tasks: u64,
 }
 
 impl Kept {
-    fn new(tasks: u64, script: &str) -> Kept {
+    pub(crate) fn new(tasks: u64, script: &str) -> Kept {
         // Keeper and nodes fall to us when they lose their parents, as to init.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let kept = Kept { dir: tempfile::tempdir().unwrap(), script: script.to_owned(), tasks };
@@ -213,11 +220,11 @@ impl Kept {
         drop(keeper); // reaped as our child by whoever waits for its end, or by the runner
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn until<T>(&self, what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(result) = holds() {
@@ -230,11 +237,19 @@ impl Kept {
         }
     }
 
-    fn done(&self) {
+    /// A node that has found everything again, and is another than `last`; its pid.
+    pub(crate) fn node_after(&self, last: i32) -> i32 {
+        self.until("a node", || {
+            let [node, ready] = ["node.pid", "ready"].map(|name| get(self.path(), name));
+            node.filter(|pid| *pid != last && ready == node && alive(node))
+        })
+    }
+
+    pub(crate) fn done(&self) {
         self.until("done", || self.path().join("done").exists().then_some(()));
     }
 
-    fn spool(&self, session: u64, end: &str) -> String {
+    pub(crate) fn spool(&self, session: u64, end: &str) -> String {
         fs::read_to_string(self.path().join(format!("spool/{session}.{end}"))).unwrap_or_default()
     }
 }

@@ -7,6 +7,8 @@ mod ends;
 mod flows;
 mod fuse;
 mod keeps;
+mod outlives;
+mod room;
 mod starts;
 mod stuck;
 mod world;
@@ -18,7 +20,8 @@ use std::time::{Duration, Instant};
 type Test = (&'static str, fn());
 
 fn tests() -> Vec<Test> {
-    [starts::TESTS, stuck::TESTS, flows::TESTS, ends::TESTS, keeps::TESTS].concat()
+    [starts::TESTS, stuck::TESTS, flows::TESTS, ends::TESTS, keeps::TESTS, outlives::TESTS, room::TESTS]
+        .concat()
 }
 
 fn main() -> ExitCode {
