@@ -1,5 +1,6 @@
 //! How fast programs are started and ended: through `Processes`, with and without a keeper, beside a bare
-//! posix_spawn and wait of the same program. Two in flight everywhere.
+//! posix_spawn and wait of the same program; and, if we are root, as another user, which takes a thread for each
+//! start. Two in flight everywhere.
 //!
 //! `cargo run --release -p provide --example storm [COUNT]`; needs gcc for the program that does nothing.
 
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const IN_FLIGHT: u64 = 2;
+/// Environment: as whom programs are started.
+const UID: &str = "STORM_UID";
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -32,7 +35,11 @@ fn main() {
         Some("as-node") => {
             let keeper = Inheritance::from_env().expect("descriptors of the keeper");
             let (dir, program, count) = (Path::new(&args[2]), &args[3], args[4].parse().expect("a number"));
-            let what = if keeper.is_some() { "Processes with a keeper" } else { "Processes alone" };
+            let what = match (keeper.is_some(), std::env::var_os(UID).is_some()) {
+                (true, _) => "Processes with a keeper",
+                (false, true) => "Processes for another user",
+                (false, false) => "Processes alone",
+            };
             let mut processes = provider(dir, keeper);
             report(what, count, storm(&mut processes, program, count));
             processes.stop(false);
@@ -47,22 +54,21 @@ fn main() {
     for _ in 0..3 {
         report("posix_spawn and wait", count, floor(&program, count));
         let me = std::env::current_exe().expect("a path");
-        for (with, arg) in [("alone", "1"), ("with", "2")] {
-            let state = dir.join(with);
-            let count = count.to_string();
-            if arg == "1" {
-                let mut command = Command::new(&me);
-                command.arg("as-node").arg(&state).arg(&program).arg(&count);
-                command.status().expect("it runs");
-            } else {
-                Command::new(&me)
-                    .arg("as-keeper")
-                    .arg(&state)
-                    .arg(&program)
-                    .arg(&count)
-                    .status()
-                    .expect("it runs");
-            }
+        let me = || {
+            let mut command = Command::new(&me);
+            command.env_remove(UID);
+            command
+        };
+        let count = count.to_string();
+        let run = |mut command: Command, role: &str, state: &str| {
+            command.arg(role).arg(dir.join(state)).arg(&program).arg(&count).status().expect("it runs");
+        };
+        run(me(), "as-node", "alone");
+        run(me(), "as-keeper", "with");
+        if rustix::process::geteuid().is_root() {
+            let mut command = me();
+            command.env(UID, "65534");
+            run(command, "as-node", "other");
         }
     }
     std::fs::remove_dir_all(&dir).expect("removed");
@@ -122,10 +128,12 @@ fn provider(state: &Path, keeper: Option<Inheritance>) -> Processes {
 }
 
 fn storm(processes: &mut Processes, program: &str, count: u64) -> Duration {
+    let uid = std::env::var(UID).ok().and_then(|uid| uid.parse().ok());
+    let uid = uid.unwrap_or(rustix::process::geteuid().as_raw());
     let root = User {
-        uid: Uid(rustix::process::geteuid().as_raw()),
+        uid: Uid(uid),
         name: "me".into(),
-        groups: vec![(0, "g".into())],
+        groups: vec![(uid, "g".into())],
         home: "/".into(),
         shell: "/bin/sh".into(),
     };
