@@ -188,13 +188,17 @@ impl Processes {
                 return error;
             }
         }
-        std::process::Command::new(program)
+        // The keeper starts no programs; and its nodes are to find their groups where this one made them.
+        self.cgroups.leave();
+        let error = std::process::Command::new(program)
             .args(words)
             .env(keeper::TABLE_FD, table.as_raw_fd().to_string())
             .env(keeper::LOCK_FD, self.lock.as_raw_fd().to_string())
             .env(keeper::DESCRIPTORS, self.launcher.descriptors().to_string())
             .env_remove(keeper::KEEPER_FD)
-            .exec()
+            .exec();
+        self.cgroups.settle_in();
+        error
     }
 
     /// All that the keeper must know, in a file that goes through exec, descriptors by number.

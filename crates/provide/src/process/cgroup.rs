@@ -63,6 +63,9 @@ impl Cgroups {
     /// that the machine does, and its starter with it: on two busy processors 900 programs were started a second,
     /// and 3,200 in one group. The group weighs as many sessions as there are processors.
     ///
+    /// Only the calling thread goes, by `tasks`, and it must be the only one: `cgroup.procs` would wait for a grace
+    /// period of the whole machine (10 ms, half of what a node's start may take).
+    ///
     /// Done where the cpu hierarchy is version 1, ours to write, and we are at its root. Elsewhere a service has
     /// a group already (systemd, containers), or none can be made.
     pub(super) fn settle_in(&mut self) {
@@ -75,13 +78,13 @@ impl Cgroups {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         self.joined = fs::create_dir_all(base).is_ok()
             && fs::write(base.join("cpu.shares"), (1024 * processors).to_string()).is_ok()
-            && fs::write(base.join("cgroup.procs"), "0").is_ok();
+            && fs::write(base.join("tasks"), "0").is_ok();
     }
 
     /// The contrary, at the end; programs that stay keep the group.
     pub(super) fn leave(&mut self) {
         if let (true, Some(base)) = (std::mem::take(&mut self.joined), &self.cpu) {
-            let _stays = base.parent().map(|root| fs::write(root.join("cgroup.procs"), "0"));
+            let _stays = base.parent().map(|root| fs::write(root.join("tasks"), "0"));
             let _still_used = fs::remove_dir(base);
         }
     }
