@@ -88,9 +88,10 @@ pub(crate) enum Kind {
 
 /// A node under test.
 pub(crate) struct NodeUnderTest {
+    /// First, so that it ends before its directory is removed.
+    pub(crate) server: Server,
     pub(crate) state: TempDir,
     pub(crate) mount: PathBuf,
-    pub(crate) server: Server,
     /// From the start of the process to the first answer.
     pub(crate) ready: Duration,
 }
