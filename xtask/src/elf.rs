@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 /// Bytes that the binary may have.
 const MOST: usize = 10 << 20;
 
-/// Builds the release; where it is.
-pub(crate) fn release(root: &Path) -> Result<PathBuf> {
-    build(cargo(root).args(["build", "--release", "--package", "uem"]), "uem")
+/// Builds the release and the benches, which start it; where they are. Together, since two builds of different
+/// packages would make what they share twice.
+pub(crate) fn release(root: &Path) -> Result<[PathBuf; 2]> {
+    let both = ["build", "--release", "--package", "uem", "--package", "benches"];
+    build(cargo(root).args(both), ["uem", "benches"])
 }
 
 /// Looks at it.

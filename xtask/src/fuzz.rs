@@ -66,13 +66,14 @@ fn at_random(root: &Path, target: &str, seconds: &str) -> Result<()> {
     std::fs::copy(root.join("Cargo.lock"), &lock).map_err(|e| format!("{}: {e}", lock.display()))?;
     let mut command = cargo(root);
     command.args(["--config", &patch, "build", "--release", "--manifest-path", "fuzz/Cargo.toml"]);
-    let built = build(command.args(["--target-dir", "target/fuzz-plain", "--bin", target]), target);
+    let built = build(command.args(["--target-dir", "target/fuzz-plain", "--bin", target]), [target]);
     let _as_it_was = match before {
         Some(bytes) => std::fs::write(&lock, bytes),
         None => std::fs::remove_file(&lock),
     };
     let corpus = root.join("fuzz/corpus").join(target);
-    run(Command::new(built?).arg(corpus).arg(seconds))
+    let [program] = built?;
+    run(Command::new(program).arg(corpus).arg(seconds))
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ pub(crate) fn listen(command: &mut Command, mut hear: impl FnMut(&str)) -> Resul
     Ok(child.wait().map_err(|e| failed(e, command))?.success())
 }
 
-/// Builds one program with this `cargo build` and says where it is. Where that is depends on settings of cargo's
+/// Builds programs with this `cargo build` and says where they are. Where that is depends on settings of cargo's
 /// that are not ours to know.
-pub(crate) fn build(command: &mut Command, program: &str) -> Result<PathBuf> {
+pub(crate) fn build<const N: usize>(command: &mut Command, programs: [&str; N]) -> Result<[PathBuf; N]> {
     show(command);
     command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
     let out = command.output().map_err(|e| format!("{}: {e}", line(command)))?;
@@ -57,9 +57,14 @@ pub(crate) fn build(command: &mut Command, program: &str) -> Result<PathBuf> {
         return Err(format!("{}: {}", line(command), out.status));
     }
     let messages = out.stdout.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice::<Value>(l).ok());
-    let made = messages.filter(|message| message["target"]["name"] == program);
-    let path = made.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    path.ok_or_else(|| format!("cargo does not say where it built {program}"))
+    let built: Vec<Value> = messages.filter(|message| message["executable"].is_string()).collect();
+    let mut paths = programs.map(|_| PathBuf::new());
+    for (path, program) in paths.iter_mut().zip(programs) {
+        let made = built.iter().find(|message| message["target"]["name"] == program);
+        let made = made.and_then(|message| message["executable"].as_str());
+        *path = made.ok_or_else(|| format!("cargo does not say where it built {program}"))?.into();
+    }
+    Ok(paths)
 }
 
 /// What it prints, if it is there and succeeds.

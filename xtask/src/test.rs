@@ -1,8 +1,7 @@
 //! All tests, on a machine that is made fit for them.
 
-use crate::run::{Result, cargo, listen};
+use crate::run::{Result, cargo, listen, run};
 use crate::tally::Tally;
-use crate::tidy::Tree;
 use crate::{clients, elf, machine};
 use std::path::Path;
 use std::process::Command;
@@ -25,16 +24,15 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     let tests = ["test", "--workspace", "--no-fail-fast"];
     step("all tests; corpora and transcripts are among them", cargo(root).args(tests))?;
     step(&format!("{} again with {DESCRIPTORS} descriptors", FEW.join(", ")), &mut with_few(root))?;
-    let benches = Tree::read(root)?.packages.iter().any(|package| package["name"] == "benches");
-    if benches {
-        let smoke = ["run", "--release", "--quiet", "--package", "benches", "--", "all", "--smoke"];
-        step("each bench for a moment, so that none rots", cargo(root).args(smoke))?;
-    }
-    println!("\n=== the release binary, and other people's clients with it");
+    println!(
+        "\n=== the release: static and small, other people's clients with it, and each bench for a moment"
+    );
     match elf::release(root) {
-        Ok(uem) => {
+        Ok([uem, benches]) => {
             tally.verdict("the release binary is static and small", elf::check(&uem));
             clients::check(root, &uem, &mut tally);
+            let smoke = run(Command::new(benches).current_dir(root).args(["all", "--smoke"]));
+            tally.verdict("each bench runs", smoke);
         }
         Err(error) => tally.verdict("the release builds", Err(error)),
     }

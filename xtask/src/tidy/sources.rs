@@ -15,10 +15,6 @@ const LONGER: &[(&str, &str)] = &[
     ("crates/kernel/src/place.rs", "the shape of the tree: walk, list and stat look at the same cases"),
     ("crates/kernel/src/verbs.rs", "a third is the table of verbs"),
     ("crates/host/src/node.rs", "the loop: what is ready, in; effects, out; one order of both"),
-    (
-        "crates/provide/src/keeper/run.rs",
-        "the keeper's loop: one state, which every message and every death changes",
-    ),
     ("crates/sim/src/world.rs", "one world: kernel, provider, clients and checks, stepped together"),
     (
         "crates/uem/src/run/follow.rs",
@@ -47,10 +43,6 @@ const NAMED: &[(&str, &str)] = &[(
 /// What stands among the tests and is none, and why.
 const IGNORED: &[(&str, &str)] = &[
     ("crates/fuse/tests/it/mount.rs", "a server in a process of its own, which tests start and kill"),
-    (
-        "crates/uem/tests/it/life.rs",
-        "^C of `up --foreground`: a node must not inherit the signals that its keeper blocks",
-    ),
     ("crates/ninep/tests/codec.rs", "writes the seeds of the corpus, when messages have changed"),
 ];
 
