@@ -39,7 +39,7 @@ pub(crate) enum Pumped {
 /// One stream's spool.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    path: PathBuf,
+    path: Box<Path>,
     file: Option<OwnedFd>,
     /// Bytes from the start of the stream.
     pub(crate) len: u64,
@@ -50,13 +50,13 @@ pub(crate) struct Spool {
 impl Spool {
     /// A new stream's: no file until there is a byte.
     pub(crate) fn new(path: PathBuf) -> Spool {
-        Spool { path, file: None, len: 0, trimmed: 0 }
+        Spool { path: path.into(), file: None, len: 0, trimmed: 0 }
     }
 
     /// One that was begun by an earlier node.
     pub(crate) fn again(path: PathBuf) -> Spool {
         let mut spool = Spool::new(path);
-        if let Ok(file) = rustix::fs::open(&spool.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(file) = rustix::fs::open(&*spool.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
             spool.len = rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
             // The only holes are those that `trim` made, all at the start.
             spool.trimmed =
@@ -90,7 +90,7 @@ impl Spool {
     fn step(&mut self, from: BorrowedFd<'_>, tty: bool, want: usize) -> Result<usize, Errno> {
         if self.file.is_none() {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-            self.file = Some(rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR)?);
+            self.file = Some(rustix::fs::open(&*self.path, flags, Mode::RUSR | Mode::WUSR)?);
         }
         let file = self.file.as_ref().expect("was opened above");
         if tty {
@@ -143,7 +143,7 @@ impl Spool {
             return;
         }
         self.trimmed = offset;
-        if let Ok(file) = rustix::fs::open(&self.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(file) = rustix::fs::open(&*self.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             let _stays_on_the_disk = rustix::fs::fallocate(file, flags, 0, offset);
         }
@@ -158,7 +158,7 @@ impl Spool {
     pub(crate) fn remove(&mut self) {
         self.file = None;
         if self.len > 0 {
-            let _was_never_made = rustix::fs::unlink(&self.path);
+            let _was_never_made = rustix::fs::unlink(&*self.path);
         }
     }
 
@@ -175,6 +175,6 @@ impl Spool {
 
     /// The file, for reading.
     pub(crate) fn open(&self) -> std::io::Result<OwnedFd> {
-        Ok(rustix::fs::open(&self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(rustix::fs::open(&*self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 }

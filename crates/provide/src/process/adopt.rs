@@ -119,7 +119,7 @@ impl Processes {
             tells.push(Tell::Started { session, pid: pid.unsigned_abs(), mark, limits_by: limits_by.into() });
         }
         let lens = [(Stream::Out, program.out.spool.len), (Stream::Err, program.err.spool.len)];
-        self.programs.insert(session, program);
+        self.programs.insert(session, Box::new(program));
         for (stream, len) in lens {
             if len > 0 {
                 tells.push(Tell::Grew { session, stream, len });

@@ -76,7 +76,8 @@ pub struct Processes {
     boot: String,
     /// Highest descriptor number that a start may use; what is above is the node's reserve.
     descriptors: i32,
-    programs: HashMap<SessionId, Program>,
+    /// In boxes, since most of a table's places are empty and very many that ended may be kept.
+    programs: HashMap<SessionId, Box<Program>>,
     /// Programs that are children of this process.
     pids: HashMap<i32, SessionId>,
     launcher: Arc<Launcher>,

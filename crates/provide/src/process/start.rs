@@ -87,7 +87,7 @@ impl Processes {
             group,
             frozen: Frozen::No,
         };
-        self.programs.insert(session, program);
+        self.programs.insert(session, Box::new(program));
         if end.is_none() {
             self.pids.insert(pid, session);
         }

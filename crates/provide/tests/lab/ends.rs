@@ -111,8 +111,9 @@ fn free_ends_all_and_leaves_nothing() {
 
 fn hundreds_at_once() {
     let mut world = World::new();
-    let sessions: Vec<SessionId> =
-        (0..300).map(|n| world.sh(&format!("read x; echo {n} $x; exit {}", n % 200))).collect();
+    let sessions: Vec<SessionId> = (0..crate::world::very_many())
+        .map(|n| world.sh(&format!("read x; echo {n} $x; exit {}", n % 200)))
+        .collect();
     for session in &sessions {
         world.act(Act::Feed { session: *session, data: b"go\n".to_vec() });
     }

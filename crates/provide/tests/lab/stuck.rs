@@ -212,7 +212,7 @@ fn starts_in_threads_by_the_hundred() {
         return println!("NOT TESTED: only root starts programs of others");
     }
     let mut world = World::new();
-    let sessions: Vec<SessionId> = (0..300)
+    let sessions: Vec<SessionId> = (0..crate::world::very_many())
         .map(|n| {
             let script = format!("read x; echo {n} $x; exit {}", n % 200);
             let session = world.start_with(&["sh", "-c", &script], |launch| launch.user = user(65534));

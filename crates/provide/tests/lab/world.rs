@@ -245,3 +245,12 @@ pub(crate) fn remove_cgroups() {
         }
     }
 }
+
+/// How many programs the tests that want very many start at once: 300, or what fits under a low `ulimit -n`, where
+/// one more is refused (see `descriptors_run_short_and_the_node_lives`).
+pub(crate) fn very_many() -> usize {
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum {
+        Some(most) if most < 2000 => usize::try_from(most / 6).unwrap(),
+        _ => 300,
+    }
+}
