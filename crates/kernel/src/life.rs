@@ -266,8 +266,9 @@ impl Kernel {
             self.out.push(Effect::Act(Act::CloseStdin(id)));
         }
         self.touch(id);
-        self.parked.notify(On::Life(id));
+        // First who wrote: a `close stdin` that waits for the start came after.
         self.parked.notify(On::Fed(id));
+        self.parked.notify(On::Life(id));
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
     }
 
