@@ -240,6 +240,7 @@ pub(crate) fn close(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
         }
         k.touch(id);
         k.parked.notify(crate::park::On::Fed(id));
+        k.parked.notify(crate::park::On::Life(id));
     }
     Ok(Step::Done)
 }

@@ -266,7 +266,7 @@ impl Kernel {
             self.out.push(Effect::Act(Act::CloseStdin(id)));
         }
         self.touch(id);
-        // First who wrote: a `close stdin` that waits for the start came after.
+        // First who wrote before `exec`, then lines and writes that came after it, in their order.
         self.parked.notify(On::Fed(id));
         self.parked.notify(On::Life(id));
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
@@ -391,6 +391,10 @@ impl Kernel {
         if fresh && stdin.early.len() + data.len() <= limits::EARLY_STDIN {
             stdin.early.extend(data);
             return Outcome::Reply(Reply::Wrote(len));
+        }
+        if session.state == State::Starting {
+            // Among the lines for its `ctl` that wait for the start: one of them may be `close stdin`.
+            return Outcome::Park(On::Life(id), Ask::Op(op::Op::Write { fid, offset, data }));
         }
         if fresh || stdin.feeding.is_some() {
             return Outcome::Park(On::Fed(id), Ask::Op(op::Op::Write { fid, offset, data }));
