@@ -68,6 +68,8 @@ impl Pair {
         if self.world.is_dead() {
             return Came { died: before, ..Came::default() };
         }
+        // It is over, whole.
+        self.model.trail.clear();
         self.world.asked();
         let mut came = Came { asks, ..Came::default() };
         let mut answers = BTreeMap::new();

@@ -175,6 +175,7 @@ impl Model {
                 session.state = State::Starting;
                 session.refused = None;
                 session.expires = None;
+                self.trail.push((id, session.clone()));
                 self.asks.push(Ask::Start(id, argv));
                 return Ok(true);
             }

@@ -229,6 +229,8 @@ pub struct Model {
     answers: BTreeMap<(ClientId, Tag), Expect>,
     /// What the provider is asked in this event.
     asks: Vec<Ask>,
+    /// Sessions as they were on the way through this event, where the journal says so before the rest is done.
+    pub(crate) trail: Vec<(u64, Session)>,
     gauges: Option<Mono>,
     known: BTreeSet<Uid>,
 }
@@ -247,6 +249,7 @@ impl Model {
             waiting: VecDeque::new(),
             answers: BTreeMap::new(),
             asks: Vec::new(),
+            trail: Vec::new(),
             gauges: None,
             known: BTreeSet::new(),
         }

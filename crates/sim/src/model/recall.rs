@@ -67,8 +67,8 @@ impl Session {
 }
 
 impl Model {
-    /// The node was started again from `journal`. A session is as it was before the last event (`self`) or after it
-    /// (`after`), and nothing else; only what the last event did may be lost.
+    /// The node was started again from `journal`. A session is as it was before the last event (`self`), on the
+    /// way through it, or after it (`after`), and nothing else; only what the last event did may be lost.
     ///
     /// # Panics
     /// If one is neither.
@@ -93,7 +93,8 @@ impl Model {
                         }
                         told.eq(expected.iter())
                     };
-                    [is, was].into_iter().flatten().find(same)
+                    let between = after.trail.iter().filter(|(of, _)| *of == id).map(|(_, s)| s);
+                    is.into_iter().chain(between).chain(was).find(same)
                 }
             };
             let sign = &found[&id];
