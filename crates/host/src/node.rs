@@ -475,8 +475,9 @@ impl<P: Provider> Node<P> {
                 self.events.push_back(Event::Gauged(session, usage));
             }
             Effect::FindUser(name) => self.events.push_back(match self.around.users().by_name(&name) {
-                Some(user) => Event::User(user),
-                None => Event::NoUser(name),
+                // A directory that answers with another name than it was asked for answers nobody's question.
+                Some(user) if *user.name == *name || user.uid.0.to_string() == name => Event::User(user),
+                Some(_) | None => Event::NoUser(name),
             }),
             Effect::Down { keep } => {
                 let at = self.around.now().mono + if keep { Duration::ZERO } else { LAST };
