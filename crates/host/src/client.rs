@@ -243,21 +243,21 @@ impl Connection {
     /// What the node says.
     pub fn read_file(&mut self, path: &str) -> Result<Vec<u8>> {
         let fid = self.open(path, READ)?;
+        let all = self.read_all(fid);
+        self.clunk(fid);
+        all
+    }
+
+    fn read_all(&mut self, fid: Fid) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         loop {
             let op = Op::Read { fid, offset: all.len() as u64, count: self.max_io(), wait: true };
-            match self.call(op) {
-                Ok(Reply::Data(data)) if data.is_empty() => break,
-                Ok(Reply::Data(data)) => all.extend(data),
-                Ok(_) => return Err(Errno::PROTO.into()),
-                Err(error) => {
-                    self.clunk(fid);
-                    return Err(error);
-                }
+            match self.call(op)? {
+                Reply::Data(data) if data.is_empty() => return Ok(all),
+                Reply::Data(data) => all.extend(data),
+                _ => return Err(Errno::PROTO.into()),
             }
         }
-        self.clunk(fid);
-        Ok(all)
     }
 
     /// Writes all of `data` to a file.
@@ -290,21 +290,21 @@ impl Connection {
     /// What the node says.
     pub fn list(&mut self, path: &str) -> Result<Vec<Entry>> {
         let fid = self.open(path, READ)?;
+        let all = self.list_all(fid);
+        self.clunk(fid);
+        all
+    }
+
+    fn list_all(&mut self, fid: Fid) -> Result<Vec<Entry>> {
         let mut all: Vec<Entry> = Vec::new();
         loop {
             let cookie = all.last().map_or(0, |e| e.cookie);
-            match self.call(Op::List { fid, cookie, count: 1024 }) {
-                Ok(Reply::Listed(entries)) if entries.is_empty() => break,
-                Ok(Reply::Listed(entries)) => all.extend(entries),
-                Ok(_) => return Err(Errno::PROTO.into()),
-                Err(error) => {
-                    self.clunk(fid);
-                    return Err(error);
-                }
+            match self.call(Op::List { fid, cookie, count: 1024 })? {
+                Reply::Listed(entries) if entries.is_empty() => return Ok(all),
+                Reply::Listed(entries) => all.extend(entries),
+                _ => return Err(Errno::PROTO.into()),
             }
         }
-        self.clunk(fid);
-        Ok(all)
     }
 
     /// A file's attributes.
