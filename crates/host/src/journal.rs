@@ -39,6 +39,11 @@ impl Journal {
         self.waiting.push(b'\n');
     }
 
+    /// Whether there is something to write, and reason to think that it can be.
+    pub(crate) fn waits(&self) -> bool {
+        !self.waiting.is_empty() && !self.full
+    }
+
     /// Puts new contents in place of all, at once.
     pub(crate) fn rewrite(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
         let new = self.path.with_extension("new");

@@ -500,20 +500,28 @@ impl<P: Provider> Node<P> {
 
     // ── the end of a turn ──────────────────────────────────────────────────────────────────
 
+    /// Journal first, then answers. Sending can bring more: a client that is gone gives back what it had, and others
+    /// wait for that. So it is over when nothing is left, not after one round; whoever waits is not told later.
     fn settle(&mut self) {
-        let was_full = self.journal.full;
-        self.journal.flush();
-        if self.journal.full != was_full {
-            self.handle(Event::DiskFull(self.journal.full));
+        loop {
+            let was_full = self.journal.full;
+            self.journal.flush();
+            if self.journal.full != was_full {
+                self.handle(Event::DiskFull(self.journal.full));
+            }
+            if !self.journal.full {
+                self.provider.settle();
+            }
+            self.send_to_mount();
+            for client in std::mem::take(&mut self.touched) {
+                self.send_to(client);
+            }
+            self.pump();
+            let answers = self.mount.as_ref().is_some_and(|m| !m.answers.is_empty());
+            if self.touched.is_empty() && !answers && !self.journal.waits() {
+                return;
+            }
         }
-        if !self.journal.full {
-            self.provider.settle();
-        }
-        self.send_to_mount();
-        while let Some(client) = self.touched.pop_first() {
-            self.send_to(client);
-        }
-        self.pump();
     }
 
     fn send_to_mount(&mut self) {

@@ -57,3 +57,13 @@ fn transcripts_are_the_same_through_a_real_mount() {
     let (played, skipped) = play_all(|| Box::new(mount::Mounted::new()));
     assert!(played >= 10, "{played} played, {skipped} skipped");
 }
+
+#[test]
+fn what_a_hang_up_brings_is_answered_in_the_same_turn() {
+    if !mount::possible() {
+        println!("SKIPPED: no /dev/fuse, or neither root nor fusermount3");
+        return;
+    }
+    let mut mounted = mount::Mounted::new();
+    mounted.a_hang_up_frees_what_somebody_waits_for();
+}

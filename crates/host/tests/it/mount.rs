@@ -60,6 +60,39 @@ impl Mounted {
         }
     }
 
+    /// A client holds a session that goes with it; a reader in the mount waits for what happens. The one turn in which
+    /// the client is gone must answer him: the node may not wake again for a long time.
+    pub(crate) fn a_hang_up_frees_what_somebody_waits_for(&mut self) {
+        let addr = host::dial::Addr::Unix(self.world.socket.clone());
+        let (mut client, _) = host::client::Connection::begin(&addr).unwrap();
+        let (fid, _) = client.walk(host::client::ROOT, "clone");
+        client.send(op::Op::Open { fid, access: host::client::BOTH });
+        client.send(op::Op::Write { fid, offset: 0, data: b"killonclose\n".to_vec() });
+        while client.outstanding() > 0 {
+            client.flush();
+            self.world.turn(Duration::ZERO);
+            client.receive();
+        }
+        let opened = self.begin(Conn(0), Call::Open("events".into(), host::client::READ));
+        self.settle();
+        let Some(Answer::File(file)) = self.poll(opened) else { panic!("events was not opened") };
+        let read = || Call::Read { file, offset: 0, count: 1000, wait: true };
+        let first = self.begin(Conn(0), read());
+        self.settle();
+        assert!(matches!(self.poll(first), Some(Answer::Data(_))), "what has happened so far");
+        let waiting = self.begin(Conn(0), read());
+        self.settle();
+        assert!(self.poll(waiting).is_none(), "nothing more has happened");
+        drop(client);
+        self.world.turn(Duration::from_secs(5));
+        let (no, answer) = self.done.1.recv_timeout(Duration::from_secs(5)).expect("the reader is told");
+        assert_eq!(no, waiting);
+        let Answer::Data(line) = &answer else { panic!("{answer:?}") };
+        assert!(String::from_utf8_lossy(line).contains("\"freed\""), "{answer:?}");
+        let running = self.running.remove(&no).unwrap();
+        running.thread.join().unwrap();
+    }
+
     fn collect(&mut self) {
         while let Ok((no, answer)) = self.done.1.try_recv() {
             if let Some(running) = self.running.remove(&no) {
