@@ -49,8 +49,8 @@ pub(crate) enum Kind {
     Ctl,
     /// Opening allocates; the open file is the new session's `ctl`.
     Clone,
-    /// What a program writes, from the start; `None`: both, as they come.
-    Source(Option<Stream>),
+    /// What a program writes, from the start.
+    Source(Stream),
     /// What a program reads; with the outputs to read where `both`.
     Sink { both: bool },
     /// A line a leaf that has ended.
@@ -169,7 +169,7 @@ pub static FILES: &[File] = &[
         on: SESSION,
         private: true,
         twins: false,
-        kind: Kind::Source(Some(Stream::Out)),
+        kind: Kind::Source(Stream::Out),
         doc: "what the program wrote, from the start, to every reader; blocks at the end until the program closes it or exits.",
     },
     File {
@@ -178,7 +178,7 @@ pub static FILES: &[File] = &[
         on: SESSION,
         private: true,
         twins: false,
-        kind: Kind::Source(Some(Stream::Err)),
+        kind: Kind::Source(Stream::Err),
         doc: "the same for descriptor 2; empty where stdio is a terminal.",
     },
     File {
@@ -217,9 +217,9 @@ impl File {
     /// The outputs that its readers read.
     fn streams(&self) -> &'static [Stream] {
         match self.kind {
-            Kind::Source(Some(Stream::Out)) => &[Stream::Out],
-            Kind::Source(Some(Stream::Err)) => &[Stream::Err],
-            Kind::Source(None) | Kind::Sink { both: true } => &[Stream::Out, Stream::Err],
+            Kind::Source(Stream::Out) => &[Stream::Out],
+            Kind::Source(Stream::Err) => &[Stream::Err],
+            Kind::Sink { both: true } => &[Stream::Out, Stream::Err],
             Kind::Text { .. }
             | Kind::Edit(_)
             | Kind::Ctl
@@ -472,10 +472,10 @@ impl Kernel {
                 self.read_snapshot(who, fid, offset, count, |k| (edit.read)(&k.sessions[&id]))
             }
             (Kind::Ctl | Kind::Clone, _) => Ok(Some(cut(self.name_of(subject).as_bytes(), offset, count))),
-            (Kind::Source(Some(stream)), Subject::Session(id)) => {
+            (Kind::Source(stream), Subject::Session(id)) => {
                 return self.read_output(who, fid, id, *stream, offset, count, wait);
             }
-            (Kind::Sink { .. } | Kind::Source(None), Subject::Session(id)) => {
+            (Kind::Sink { .. }, Subject::Session(id)) => {
                 return self.read_console(who, fid, id, count, wait);
             }
             (Kind::Wait, _) => self.read_ends(who, fid, subject, format, offset, count),
