@@ -32,6 +32,8 @@ impl World {
             shell: "/bin/sh".into(),
         };
         let node = kernel::Node {
+            id: op::NodeId::default(),
+            fs: false,
             name: NAME.into(),
             owner: Arc::new(user),
             env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec()],
@@ -41,7 +43,7 @@ impl World {
         let mut world = World { kernel: Kernel::new(node), effects: Vec::new(), tag: 0, journal: 0 };
         world.event(Event::Recalled);
         world.event(Event::Connect { client: CLIENT, links: false });
-        world.ask(Op::Attach { fid: Fid(0), tree: String::new() });
+        world.ask(Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() });
         world.ask(Op::Walk { fid: Fid(0), newfid: BASE, names: vec!["net".into(), NAME.into()] });
         Ok(world)
     }

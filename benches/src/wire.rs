@@ -31,7 +31,7 @@ impl Caller {
         let mut this = Caller { stream, client, buffer: vec![0; 64 << 10], file: Fid(0) };
         let (root, file) = (this.client.new_fid(), this.client.new_fid());
         this.file = file;
-        this.call(Op::Attach { fid: root, tree: tree.into() })?;
+        this.call(Op::Attach { fid: root, user: String::new(), tree: tree.into() })?;
         let names = path.split('/').map(String::from).collect();
         this.call(Op::Walk { fid: root, newfid: file, names })?;
         this.call(Op::Open { fid: file, access: Access { read: true, ..Access::default() } })?;

@@ -206,7 +206,7 @@ impl Conn {
         }
         let (fid, tree) = (self.fids.take(), self.config.tree.clone());
         let header = Header { uid: self.config.uid, ..header };
-        self.start(header, Some(fid), stage, Op::Attach { fid, tree }, steps);
+        self.start(header, Some(fid), stage, Op::Attach { fid, user: String::new(), tree }, steps);
         Ok(None)
     }
 

@@ -76,7 +76,7 @@ impl Connection {
         let client = Client::new(dialect, ninep::MSIZE_MAX);
         let (replies, ignored) = (VecDeque::new(), BTreeSet::new());
         let mut this = Connection { wire, client, replies, ignored, buffer: vec![0; 256 << 10], gone: None };
-        let attached = this.send(Op::Attach { fid: ROOT, tree: String::new() });
+        let attached = this.send(Op::Attach { fid: ROOT, user: String::new(), tree: String::new() });
         Ok((this, attached))
     }
 

@@ -127,7 +127,8 @@ impl<P: Provider> Node<P> {
         }
         attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
         let name = settings.name.as_str().into();
-        let node = kernel::Node { name, owner, env: settings.env.clone(), attrs, started: around.now().wall };
+        let (env, started) = (settings.env.clone(), around.now().wall);
+        let node = kernel::Node { id: op::NodeId::default(), name, owner, env, attrs, started, fs: false };
         let poll = Poll::new().map_err(said("epoll"))?;
         let signals = signals(&poll).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
@@ -275,7 +276,7 @@ impl<P: Provider> Node<P> {
         let fid = op::Fid(0);
         let access = op::Access { write: true, ..op::Access::default() };
         for (tag, op) in [
-            Op::Attach { fid, tree: String::new() },
+            Op::Attach { fid, user: String::new(), tree: String::new() },
             Op::Walk { fid, newfid: fid, names: vec!["ctl".into()] },
             Op::Open { fid, access },
             Op::Write { fid, offset: 0, data: b"down\n".to_vec() },
@@ -479,6 +480,8 @@ impl<P: Provider> Node<P> {
                 Some(user) if *user.name == *name || user.uid.0.to_string() == name => Event::User(user),
                 Some(_) | None => Event::NoUser(name),
             }),
+            Effect::Admit(_) | Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
+            }
             Effect::Down { keep } => {
                 let at = self.around.now().mono + if keep { Duration::ZERO } else { LAST };
                 self.ending.get_or_insert(Ending { keep, at });

@@ -1,11 +1,40 @@
 //! What comes into the kernel and what goes out.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use op::{Act, Mono, Op, Reply, SessionId, Stream, Tag, Tell, Uid, Usage, User, Wall};
+use op::{Act, Mono, NodeId, Op, Reply, SessionId, Stream, Tag, Tell, Uid, Usage, User, Wall};
 
 /// A connection of any door, numbered by the host; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub u64);
+
+/// A link to another node, numbered by the host; never used twice. What was had through one link is gone with it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// Not a link, but asked like one: the server of this machine's own files, for `fs/`. It is never `Linked`.
+    pub const FILES: LinkId = LinkId(0);
+}
+
+/// Which connection of a link carries a request. Each has fids of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Lane {
+    /// What is short: walks, commands, listings.
+    Control,
+    /// Streams of bytes; made when it is first needed.
+    Bulk,
+}
+
+/// Who is at the other end of a link, as its certificate says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// What it is known by.
+    pub id: NodeId,
+    /// What it is called, unless another node has that name.
+    pub name: Arc<str>,
+    /// It is this node's parent; else it is a child.
+    pub above: bool,
+}
 
 /// Everything that can happen to a kernel.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +59,44 @@ pub enum Event {
     },
     /// A client is gone: its fids are clunked, its requests forgotten.
     Hangup(ClientId),
+    /// A link is up: it may be asked, and the other node may be told news.
+    Linked {
+        /// Its number.
+        link: LinkId,
+        /// Who is there.
+        peer: Peer,
+    },
+    /// The other node asks too: as this client, from now on. A lane each is a client of its own. As whom it asks is said
+    /// in each `Attach`; the `uid` of its requests means nothing. Told after `Linked`, before its first request;
+    /// `Hangup` comes before `Unlinked`.
+    Caller {
+        /// Over which link.
+        link: LinkId,
+        /// Its number as a client.
+        client: ClientId,
+    },
+    /// To [`Effect::Ask`]: answered once, in any order; after an `Ask` of `Op::Flush` was answered, what it flushed never is.
+    Answered {
+        /// Over which link.
+        link: LinkId,
+        /// Which request.
+        tag: Tag,
+        /// The answer.
+        reply: Reply,
+    },
+    /// What the kernel at the other end said by [`Effect::News`]: in order.
+    News(LinkId, Vec<u8>),
+    /// A link is gone, and everything asked over it with it.
+    Unlinked {
+        /// Which.
+        link: LinkId,
+        /// Why, as a clause: "no heartbeat for 2 s", "it was stopped".
+        why: String,
+        /// The other node left the cloud for good, and said so.
+        left: bool,
+    },
+    /// How the search for a parent goes: which addresses are tried, and what went wrong last. Empty when none is wanted.
+    Seeking(String),
     /// Who a user is.
     User(Arc<User>),
     /// To [`Effect::FindUser`]: there is none of that name.
@@ -85,6 +152,27 @@ pub enum Effect {
     Gauge(SessionId, u32),
     /// Answer with [`Event::User`] or [`Event::NoUser`]: a login name or a number.
     FindUser(String),
+    /// Answer with [`Event::User`], in any case: a login name of this machine, or a name that only other nodes know, which
+    /// gets a number from [`op::Uid::FOREIGN`] on.
+    Admit(String),
+    /// Ask the node at the other end of a link. Answered by [`Event::Answered`], unless the link goes first. The first request
+    /// on a lane is an `Attach`; fids and tags are this kernel's own, fids one space a lane, tags one for all.
+    Ask {
+        /// Over which link; [`LinkId::FILES`] asks this machine's files.
+        link: LinkId,
+        /// On which of its connections.
+        lane: Lane,
+        /// Its name for the request.
+        tag: Tag,
+        /// What.
+        op: Op,
+    },
+    /// Tell the kernel at the other end of a link; it comes there as [`Event::News`], in order with what is asked.
+    News(LinkId, Vec<u8>),
+    /// Break a link off, and tell the other end why.
+    Unlink(LinkId, String),
+    /// Leave the cloud: break off the link to the parent, say that this is for good, and look for no other.
+    Leave,
     /// Stop the node; with `keep`, leave its programs running.
     Down {
         /// Leave what runs.
@@ -95,7 +183,9 @@ pub enum Effect {
 /// What a node is, from its start to its end.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {
-    /// Its name, unique in its cloud: one path element.
+    /// What it is known by, whatever it is called.
+    pub id: NodeId,
+    /// Its name: one path element, not all digits. Where another node has it, `-` and four digits of the id are added.
     pub name: Arc<str>,
     /// As whom it runs.
     pub owner: Arc<User>,
@@ -105,6 +195,8 @@ pub struct Node {
     pub attrs: Vec<(String, Attr)>,
     /// When this process began to serve.
     pub started: Wall,
+    /// It offers its machine's files under `fs/`.
+    pub fs: bool,
 }
 
 /// The value of an attribute.

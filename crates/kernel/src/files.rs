@@ -290,7 +290,7 @@ impl Kernel {
         match op {
             Op::Read { fid, offset, count, wait } => self.read(who, fid, offset, count, wait),
             Op::Write { fid, offset, data } => self.write(who, fid, offset, data),
-            Op::Attach { fid, tree } => self.attach(who, fid, &tree).into(),
+            Op::Attach { fid, user: _, tree } => self.attach(who, fid, &tree).into(),
             Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names).into(),
             Op::Open { fid, access } => self.open(who, fid, access).into(),
             Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),

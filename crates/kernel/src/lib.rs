@@ -28,7 +28,7 @@ mod show;
 mod verbs;
 mod words;
 
-pub use event::{Attr, ClientId, Effect, Event, Gauges, Node};
+pub use event::{Attr, ClientId, Effect, Event, Gauges, Lane, LinkId, Node, Peer};
 pub use words::{join, quote, split};
 
 use alloc::{
@@ -143,7 +143,13 @@ impl Kernel {
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
             Event::Recalled => self.recall_done(),
-            Event::Tick => {}
+            Event::Linked { .. }
+            | Event::Caller { .. }
+            | Event::Answered { .. }
+            | Event::News(..)
+            | Event::Unlinked { .. }
+            | Event::Seeking(_)
+            | Event::Tick => {}
             Event::DiskFull(full) => self.disk_full = full,
         }
         self.ring_timers();

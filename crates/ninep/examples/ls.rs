@@ -30,7 +30,7 @@ fn list(address: &str, path: &str, wish: Dialect) -> Result<()> {
     let tree = env::var("ANAME").unwrap_or_default();
     // One flight in 9P2000.uem: none of these waits for the one before.
     let ops = [
-        Op::Attach { fid: root, tree },
+        Op::Attach { fid: root, user: String::new(), tree },
         Op::Walk { fid: root, newfid: fid, names },
         Op::Open { fid, access },
     ];

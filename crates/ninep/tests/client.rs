@@ -78,7 +78,7 @@ fn an_error_to_tversion_is_an_unknown_version() {
 #[test]
 fn a_whole_file_leaves_in_one_flight() {
     let mut client = Client::new(Dialect::Uem, 8192);
-    client.request(Op::Attach { fid: Fid(0), tree: String::new() });
+    client.request(Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() });
     client.read_path(Fid(0), vec!["x".into()], 100);
     assert_eq!(types(&mut client), [100]);
     hear(&mut client, NOTAG, Rmsg::Version { msize: 8192, version: "9P2000.uem" });
@@ -168,7 +168,7 @@ fn what_a_dialect_cannot_say_fails_at_once() {
     check(Dialect::L, Op::Walk { fid, newfid: Fid(1), names: names(17) }, Errno::NAMETOOLONG);
     check(Dialect::L, Op::Walk { fid, newfid: Fid(1), names: vec!["a/b".into()] }, Errno::INVAL);
     check(Dialect::L, Op::Write { fid, offset: 0, data: vec![0; 8192 - 23] }, Errno::INVAL);
-    check(Dialect::L, Op::Attach { fid, tree: "x".repeat(9000) }, Errno::TOOBIG);
+    check(Dialect::L, Op::Attach { fid, user: String::new(), tree: "x".repeat(9000) }, Errno::TOOBIG);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn everything_is_answered_when_the_server_is_gone() {
 #[test]
 fn who_asks_is_told() {
     let mut client = agreed(Dialect::L).with_user("ken", Some(3));
-    client.request(Op::Attach { fid: Fid(0), tree: "t".into() });
+    client.request(Op::Attach { fid: Fid(0), user: String::new(), tree: "t".into() });
     let told = Tmsg::decode(client.output(), Dialect::L).unwrap();
     let attach = Tmsg::Attach { fid: 0, afid: NOFID, uname: "ken", aname: "t", n_uname: NUname(3) };
     assert_eq!(told, (0, attach));

@@ -59,7 +59,7 @@ impl World {
             counts: Counts::default(),
             dice,
         };
-        world.run(Op::Attach { fid: Fid(0), tree: String::new() });
+        world.run(Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() });
         world.bound.insert(Fid(0));
         world
     }
@@ -278,7 +278,7 @@ impl World {
         let dialect = self.client.dialect().unwrap();
         let (fid, access) = (self.client.new_fid(), Access { read: true, ..Access::default() });
         let root = self.client.new_fid();
-        self.run(Op::Attach { fid: root, tree: String::new() });
+        self.run(Op::Attach { fid: root, user: String::new(), tree: String::new() });
         self.run(Op::Walk { fid: root, newfid: fid, names: vec!["text".into()] });
         self.run(Op::Open { fid, access });
         let mut read = Vec::new();

@@ -52,7 +52,10 @@ pub enum Op {
     Attach {
         /// New fid.
         fid: Fid,
-        /// Which tree: empty for the whole.
+        /// As whom, by name. Only another node of the same trust domain is believed; of everybody else the door
+        /// knows better.
+        user: String,
+        /// Which tree: empty for the whole; `plain` for the whole with directories in place of symbolic links.
         tree: String,
     },
     /// Goes from `fid` along `names` (`..` is the parent) and makes `newfid` stand for what is found there.

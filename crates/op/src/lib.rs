@@ -16,6 +16,8 @@ mod unit;
 
 pub use errno::{Errno, Error, Result};
 pub use file::{Access, Entry, Fid, FileKind, Op, Qid, Reply, SetStat, Shape, Stat, Tag};
-pub use provide::{Act, Exit, How, Launch, Limits, SessionId, Stream, Tell, Uid, Usage, User, WinSize};
+pub use provide::{
+    Act, Exit, How, Launch, Limits, NodeId, SessionId, Stream, Tell, Uid, Usage, User, WinSize,
+};
 pub use time::{Clock, Mono, Wall};
 pub use unit::{format_cpu, format_size, format_span, parse_cpu, parse_size, parse_span};

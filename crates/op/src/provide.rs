@@ -23,6 +23,35 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Uid(pub u32);
 
+impl Uid {
+    /// The first of the numbers that a host gives to users of other machines who have no account on this one. Nothing
+    /// is run as them; they are known by their names only.
+    pub const FOREIGN: Uid = Uid(0xF000_0000);
+
+    /// Whether this is a user without an account here.
+    pub fn is_foreign(self) -> bool {
+        self.0 >= Uid::FOREIGN.0 && self.0 < u32::MAX - 1
+    }
+}
+
+/// What a node is known by, whatever it is called: made from its key, so it cannot be claimed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct NodeId(pub u128);
+
+impl core::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl core::str::FromStr for NodeId {
+    type Err = core::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<NodeId, Self::Err> {
+        u128::from_str_radix(text, 16).map(NodeId)
+    }
+}
+
 /// Who a uid is. The host tells the kernel before the first request that names the uid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {

@@ -153,7 +153,11 @@ pub fn events(bytes: &[u8]) {
             let links = bytes.once_in(2);
             clients.push((world.connect(links), Vec::new()));
             let last = clients.len() - 1;
-            world.ask(clients[last].0, Uid(1000), Op::Attach { fid: Fid(0), tree: String::new() });
+            world.ask(
+                clients[last].0,
+                Uid(1000),
+                Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() },
+            );
             continue;
         }
         match what {
@@ -258,7 +262,7 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
     let fid = Fid(u32::from(bytes.byte() % 16));
     let access = |bits: u8| Access { read: bits & 1 != 0, write: bits & 2 != 0, truncate: bits & 4 != 0 };
     let op = match bytes.byte() % 20 {
-        0 => Op::Attach { fid, tree: String::from_utf8_lossy(&bytes.text()).into() },
+        0 => Op::Attach { fid, user: String::new(), tree: String::from_utf8_lossy(&bytes.text()).into() },
         1..=4 => {
             let newfid = Fid(u32::from(bytes.byte() % 16));
             let from = if bytes.once_in(4) { fid } else { Fid(0) };

@@ -64,6 +64,7 @@ pub fn users() -> Vec<Arc<User>> {
 /// The node of every world: `n1`, ericvh's.
 pub fn node() -> Node {
     Node {
+        id: op::NodeId::default(),
         name: "n1".into(),
         owner: users().swap_remove(1),
         env: vec![b"PATH=/usr/bin:/bin".to_vec()],
@@ -72,6 +73,7 @@ pub fn node() -> Node {
             ("cpus".into(), kernel::Attr::Int(2)),
         ],
         started: EPOCH.wall,
+        fs: false,
     }
 }
 

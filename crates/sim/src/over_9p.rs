@@ -107,7 +107,7 @@ impl Wire for Over9p {
         let uid = self.world.uid(user);
         let id = self.world.connect(self.dialect != Dialect::Plain);
         let mut client = client::Client::new(self.dialect, MSIZE_MAX).with_user(user, Some(uid.0));
-        let attach = client.request(Op::Attach { fid: Fid(0), tree: String::new() });
+        let attach = client.request(Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() });
         let server = server::Conn::new(server::Config::default());
         let line = Line { id, uid, client, server, open: Vec::new(), replies: BTreeMap::new(), up: true };
         self.lines.push(line);

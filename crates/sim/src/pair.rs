@@ -85,6 +85,11 @@ impl Pair {
                 | Effect::Measure
                 | Effect::Gauge(..)
                 | Effect::FindUser(_)
+                | Effect::Admit(_)
+                | Effect::Ask { .. }
+                | Effect::News(..)
+                | Effect::Unlink(..)
+                | Effect::Leave
                 | Effect::Down { .. } => {}
             }
         }
@@ -113,7 +118,7 @@ impl Pair {
     /// A new client, attached with fid 0.
     pub fn connect(&mut self, uid: Uid) -> ClientId {
         let client = self.world.connect(true);
-        self.ask(client, uid, &Op::Attach { fid: Fid(0), tree: String::new() });
+        self.ask(client, uid, &Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() });
         client
     }
 

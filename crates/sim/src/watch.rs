@@ -75,6 +75,11 @@ impl Watch {
             | Effect::Measure
             | Effect::Gauge(..)
             | Effect::FindUser(_)
+            | Effect::Admit(_)
+            | Effect::Ask { .. }
+            | Effect::News(..)
+            | Effect::Unlink(..)
+            | Effect::Leave
             | Effect::Down { .. } => {}
         }
     }

@@ -193,6 +193,10 @@ impl World {
                 self.due.push_back(Due::FindUser(name.clone()));
                 effect
             }
+            // A world of one node: nobody is linked with it.
+            Effect::Admit(_) | Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
+                effect
+            }
             Effect::Down { keep } => {
                 self.down = Some(keep);
                 effect
@@ -257,7 +261,7 @@ impl World {
 
     /// Attaches `fid` to the root.
     pub fn attach(&mut self, client: ClientId, uid: Uid, fid: Fid) {
-        let reply = self.call(client, uid, Op::Attach { fid, tree: String::new() });
+        let reply = self.call(client, uid, Op::Attach { fid, user: String::new(), tree: String::new() });
         assert!(matches!(reply, Reply::Attached(_)), "{reply:?}");
     }
 

@@ -25,13 +25,14 @@ const ROOMS: &[Room] = &[
     // IO. They know operations, not the kernel, so that each can be tried and used alone.
     room("fuse", &["op"], &[]),
     room("provide", &["op"], &[]),
+    room("link", &["op", "ninep"], &[]),
     // `host` alone brings them together. Its tests play the transcripts of `sim` through real doors.
-    room("host", &["op", "kernel", "ninep", "fuse", "provide"], &["sim"]),
+    room("host", &["op", "kernel", "ninep", "fuse", "provide", "link"], &["sim"]),
     // The command is node, keeper and client in one: it makes a provider, reads the kernel's tables for its help,
     // mounts, and speaks through `host`'s client.
-    room("uem", &["op", "kernel", "ninep", "fuse", "provide", "host"], &["sim"]),
+    room("uem", &["op", "kernel", "ninep", "fuse", "provide", "link", "host"], &["sim"]),
     // Programs of the repository, which nobody gets.
-    room("benches", &["op", "kernel", "ninep", "sim", "fuse", "provide", "host", "uem"], &[]),
+    room("benches", &["op", "kernel", "ninep", "sim", "fuse", "provide", "link", "host", "uem"], &[]),
     room("xtask", &["kernel"], &[]),
 ];
 

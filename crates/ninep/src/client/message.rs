@@ -22,12 +22,12 @@ impl Client {
         let dialect = self.dialect;
         let linux = dialect.is_linux();
         let (kind, message) = match *op {
-            Op::Attach { fid, ref tree } => {
+            Op::Attach { fid, ref user, ref tree } => {
                 let (uname, n_uname) = core::mem::take(&mut self.user);
                 let message = Tmsg::Attach {
                     fid: fid.0,
                     afid: NOFID,
-                    uname: &uname,
+                    uname: if user.is_empty() { &uname } else { user },
                     aname: tree,
                     n_uname: NUname(n_uname),
                 };

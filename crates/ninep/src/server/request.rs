@@ -215,7 +215,7 @@ impl Conn {
                 let n_uname = Some(n_uname.0).filter(|uid| *uid != u32::MAX);
                 self.claim = Some(Claim { uname: uname.into(), n_uname });
                 let fid = op_fid(newfid.expect("Tattach makes a fid"));
-                (Work::Attach, Op::Attach { fid, tree: aname.into() })
+                (Work::Attach, Op::Attach { fid, user: uname.into(), tree: aname.into() })
             }
             Tmsg::Walk { names, .. } => {
                 let names = walk_names(names)?;

@@ -1,0 +1,1 @@
+//! Dial strings: `tls!host!port`, `tcp!host!port`, `unix!/path`, `ssh!host`.

@@ -1,0 +1,1 @@
+//! Who is near: DNS-SD (RFC 6763) on the local network.

@@ -1,0 +1,1 @@
+//! The trust domain: its authority, tokens, certificates, and what is revoked.

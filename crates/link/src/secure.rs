@@ -1,0 +1,1 @@
+//! Mutual TLS as a state machine: bytes in, bytes out.
