@@ -1,0 +1,1 @@
+//! What an identity promises, where a test has to look behind its public face.
