@@ -46,11 +46,14 @@ struct Console {
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut node = common.connect()?;
-    let failed = |error| args.session.failed(error);
-    let info = tree::record(&node.read_file(&args.session.file("info.json")).map_err(failed)?)?;
-    let ctl = node.open(&args.session.file("ctl"), WRITE).map_err(failed)?;
-    let stdio = node.open(&args.session.file("stdio"), BOTH).map_err(failed)?;
-    let wait = node.open(&args.session.file("wait.json"), READ).map_err(failed)?;
+    let id = &args.session;
+    let info = node.read_file(&id.file("info.json")).map_err(|error| id.failed(&mut node, error))?;
+    let info = tree::record(&info)?;
+    let mut open = |name, access| {
+        let opened = node.open(&id.file(name), access);
+        opened.map_err(|error| id.failed(&mut node, error))
+    };
+    let (ctl, stdio, wait) = (open("ctl", WRITE)?, open("stdio", BOTH)?, open("wait.json", READ)?);
     let waited = node.send(Op::Read { fid: wait, offset: 0, count: 4096, wait: true });
     let tty = info.contains_key("tty");
     let mut console = Console {
@@ -73,7 +76,13 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     if tty {
         console.resize();
     }
-    let status = console.follow()?;
+    let followed = console.follow();
+    // The terminal first, so that lines are lines again.
+    console.raw = None;
+    let status = followed.map_err(|broken| match broken {
+        Broken::Ours(failure) => failure,
+        Broken::Theirs(error) => id.failed(&mut console.node, error),
+    })?;
     drop(console);
     match status {
         Some(status) => Ok(status),
@@ -84,18 +93,31 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     }
 }
 
+/// Why it cannot be followed any more.
+enum Broken {
+    Ours(Failure),
+    /// The node's word.
+    Theirs(op::Error),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Broken {
+        Broken::Ours(failure)
+    }
+}
+
 impl Console {
     /// Its status, or `None` if it was left.
-    fn follow(&mut self) -> Result<Option<u8>, Failure> {
+    fn follow(&mut self) -> Result<Option<u8>, Broken> {
         let mut over = false;
         loop {
             while let Some((tag, reply)) = self.node.next() {
                 over |= self.answered(tag, reply)?;
             }
             if let Some(error) = self.node.gone() {
-                return Err(error.clone().into());
+                return Err(Broken::Theirs(error.clone()));
             }
-            self.out.drain()?;
+            self.out.drain().map_err(Failure::from)?;
             if self.left {
                 return Ok(None);
             }
@@ -112,7 +134,7 @@ impl Console {
     }
 
     /// Whether that was the end of the output.
-    fn answered(&mut self, tag: Tag, reply: Reply) -> Result<bool, Failure> {
+    fn answered(&mut self, tag: Tag, reply: Reply) -> Result<bool, Broken> {
         if let Some(bytes) = self.fed.remove(&tag) {
             self.feed.taken(bytes);
             if let Reply::Failed(_) = reply {
@@ -131,7 +153,7 @@ impl Console {
             Reply::Data(data) if tag == self.waited => {
                 self.status = Some(tree::status(&tree::record(&data)?).unwrap_or(crate::failure::OURS));
             }
-            Reply::Failed(error) if ours || tag == self.waited => return Err(error.into()),
+            Reply::Failed(error) if ours || tag == self.waited => return Err(Broken::Theirs(error)),
             _ => {}
         }
         Ok(false)

@@ -27,7 +27,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         Err(_) => at.connect()?,
     };
     let line: &[u8] = if args.keep { b"down keep\n" } else { b"down\n" };
-    match node.write_file("ctl", line) {
+    match node.write_file("self/ctl", line) {
         Err(error) if node.gone().is_none() => return Err(error.into()),
         // It may be gone before it could say that it goes.
         Ok(()) | Err(_) => {}

@@ -1,18 +1,22 @@
-//! `uem ps`: sessions, a line each.
+//! `uem ps`: sessions of all nodes, a line each, and a line for each node that is down.
 
 use crate::at::Common;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::nodes::{self, Found};
+use crate::on::{On, Ons};
 use crate::tree::{self, Record};
-use host::client::Connection;
 use std::io::Write;
 use std::time::Duration;
 
-/// List sessions
+/// List sessions, on all nodes
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Those that have ended too
     #[arg(long, short)]
     all: bool,
+    /// Only on this node, or in this place: b, n[1-3], tree/gw, phys/site/rack (repeatable)
+    #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
+    on: Vec<Ons>,
     /// A line of JSON each
     #[arg(long)]
     json: bool,
@@ -20,17 +24,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut node = common.connect()?;
-    let all = sessions(&mut node, "status.json")?;
-    let shown = all.into_iter().filter(|session| args.all || tree::text(session, "state") != "ended");
+    let Found { nodes, sessions } = nodes::sessions(&mut node, &args.on, "status.json")?;
+    let shown = sessions.into_iter().filter(|session| args.all || tree::text(session, "state") != "ended");
+    let down = nodes.into_iter().filter(nodes::is_down);
     let mut out = std::io::stdout().lock();
     if args.json {
-        for session in shown {
-            writeln!(out, "{}", serde_json::Value::Object(session))?;
+        for record in shown.chain(down) {
+            writeln!(out, "{}", serde_json::Value::Object(record))?;
         }
         return Ok(0);
     }
     let head = ["ID", "STATE", "TIME", "USER", "COMMAND"].map(String::from).to_vec();
-    let rows: Vec<Vec<String>> = [head].into_iter().chain(shown.map(|session| row(&session))).collect();
+    let rows = shown.map(|session| row(&session)).chain(down.map(|node| down_row(&node)));
+    let rows: Vec<Vec<String>> = [head].into_iter().chain(rows).collect();
     out.write_all(tree::table(&rows).as_bytes())?;
     Ok(0)
 }
@@ -42,12 +48,8 @@ fn row(session: &Record) -> Vec<String> {
     vec![tree::text(session, "path"), state, op::format_span(time), tree::text(session, "user"), command]
 }
 
-/// A record of each session of the node, of the file of that name. Those that are freed meanwhile are left out.
-pub(crate) fn sessions(node: &mut Connection, file: &str) -> Result<Vec<Record>, Failure> {
-    let entries = node.list("self")?;
-    let ids = entries.iter().map(|entry| &entry.stat.name).filter(|name| name.parse::<u64>().is_ok());
-    let paths: Vec<String> = ids.map(|id| format!("self/{id}/{file}")).collect();
-    let texts = tree::read_all(node, &paths).into_iter().filter_map(Result::ok);
-    let records: Result<Vec<Vec<Record>>, Failure> = texts.map(|text| tree::records(&text)).collect();
-    Ok(records?.into_iter().flatten().collect())
+/// What runs on it is not known, and goes on.
+fn down_row(node: &Record) -> Vec<String> {
+    let dash = || String::from("-");
+    vec![tree::text(node, "node"), "down".into(), dash(), dash(), nodes::down_since(node)]
 }

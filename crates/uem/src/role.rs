@@ -72,13 +72,15 @@ fn settings(args: &NodeArgs) -> Result<Settings, Failure> {
     })
 }
 
-/// A node's name is one element of a path, and one word.
+/// A node's name is one element of a path, and one word. Numbers are sessions.
 pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    let fine = name.chars().all(plain) && name.chars().any(|c| c != '.') && name.len() <= 64;
-    match fine {
+    let a_name = |c: char| c != '.' && !c.is_ascii_digit();
+    match name.chars().all(plain) && name.chars().any(a_name) && name.len() <= 64 {
         true => Ok(()),
-        false => Err(Failure::misuse(format!("--name {name:?}: letters, digits and - _ . up to 64"))),
+        false => Err(Failure::misuse(format!(
+            "--name {name:?}: letters, digits and - _ . up to 64, and not digits alone"
+        ))),
     }
 }
 
@@ -107,7 +109,7 @@ mod tests {
         for name in ["node01", "a.b-c_d"] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in ["", "..", "a/b", "a b"] {
+        for name in ["", "..", "a/b", "a b", "12", "1.2"] {
             assert!(check_name(name).is_err(), "{name}");
         }
         assert_eq!(label("a=b=c").unwrap(), ("a".into(), "b=c".into()));

@@ -204,11 +204,15 @@ fn wait_until_up(dir: &Path, mut keeper: Option<&mut Child>) -> Result<Up, Failu
     }
 }
 
-/// What is to be said of a node.
+/// What is to be said of the node at the other end.
 pub(crate) fn describe(node: &mut Connection, addr: Addr) -> Result<Up, Failure> {
-    let info = crate::tree::record(&node.read_file("info.json")?)?;
+    Ok(up_of(&crate::tree::record(&node.read_file("self/info.json")?)?, addr))
+}
+
+/// The same from its `info`.
+pub(crate) fn up_of(info: &crate::tree::Record, addr: Addr) -> Up {
     let text = |key: &str| info.get(key).and_then(|value| value.as_str()).map(String::from);
-    Ok(Up { name: text("node").unwrap_or_default(), mount: text("mount"), addr })
+    Up { name: text("node").unwrap_or_default(), mount: text("mount"), addr }
 }
 
 /// The end of the log.

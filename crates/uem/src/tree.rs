@@ -1,10 +1,16 @@
-//! What several subcommands do with the tree: read many files in one flight, understand records, print tables.
+//! What several subcommands do with the tree: read many files and directories in one flight, say why one is not there,
+//! understand records, print tables.
 
 use crate::failure::Failure;
 use host::client::{Connection, READ, ROOT};
-use op::{Errno, Error, Op, Reply, Tag};
+use op::{Entry, Errno, Error, Fid, Op, Reply, Tag};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Map, Value};
+
+/// Paths that are asked about at a time, with a few requests each.
+const WINDOW: usize = 256;
+/// Entries of one answer to a listing.
+const ENTRIES: u32 = 4096;
 
 /// A record, as the `.json` twins of files have it.
 pub(crate) type Record = Map<String, Value>;
@@ -56,17 +62,117 @@ pub(crate) fn status(record: &Record) -> Option<u8> {
 /// Reads short files, many in one flight. One that fails does so alone.
 pub(crate) fn read_all(node: &mut Connection, paths: &[String]) -> Vec<Result<Vec<u8>, Error>> {
     let mut answers = Vec::with_capacity(paths.len());
-    // No more at a time than the window of a connection.
-    for paths in paths.chunks(200) {
+    for paths in paths.chunks(WINDOW) {
         let asked: Vec<[Tag; 4]> = paths.iter().map(|path| ask(node, path)).collect();
         for [walked, opened, read, clunked] in asked {
             let replies = [node.wait_for(walked), node.wait_for(opened), node.wait_for(read)];
             // After a walk that stopped half-way there is no fid to forget, which is fine.
             let _forgotten = node.wait_for(clunked);
-            answers.push(first_failure(replies));
+            answers.push(match first_failure(replies) {
+                Ok(Reply::Data(data)) => Ok(data),
+                Ok(_) => Err(Errno::PROTO.into()),
+                Err(error) => Err(error),
+            });
         }
     }
     answers
+}
+
+/// Lists directories, all in one flight. One that fails does so alone.
+pub(crate) fn list_all(node: &mut Connection, paths: &[String]) -> Vec<Result<Vec<Entry>, Error>> {
+    let mut answers = Vec::with_capacity(paths.len());
+    for paths in paths.chunks(WINDOW) {
+        let asked: Vec<_> = paths.iter().map(|path| begin_list(node, path)).collect();
+        let mut lists: Vec<_> = asked.into_iter().map(|asked| first_entries(node, asked)).collect();
+        // All that have more are asked for it before any of them is waited for.
+        let mut more: Vec<usize> = (0..lists.len()).filter(|at| lists[*at].1.is_ok()).collect();
+        while !more.is_empty() {
+            let asked: Vec<_> = more.iter().map(|at| (*at, next_entries(node, &lists[*at]))).collect();
+            more.clear();
+            for (at, tag) in asked {
+                let Some(tag) = tag else { continue };
+                match (node.wait_for(tag), &mut lists[at].1) {
+                    (Ok(Reply::Listed(entries)), Ok(all)) if !entries.is_empty() => {
+                        all.extend(entries);
+                        more.push(at);
+                    }
+                    (Ok(_), _) => {}
+                    (Err(error), list) => *list = Err(error),
+                }
+            }
+        }
+        for (fid, list) in lists {
+            node.clunk(fid);
+            answers.push(list);
+        }
+    }
+    answers
+}
+
+fn begin_list(node: &mut Connection, path: &str) -> (Fid, [Tag; 3]) {
+    let (fid, walked) = node.walk(ROOT, path);
+    let opened = node.send(Op::Open { fid, access: READ });
+    (fid, [walked, opened, node.send(Op::List { fid, cookie: 0, count: ENTRIES })])
+}
+
+fn first_entries(node: &mut Connection, (fid, tags): (Fid, [Tag; 3])) -> (Fid, Result<Vec<Entry>, Error>) {
+    let replies = tags.map(|tag| node.wait_for(tag));
+    let list = match first_failure(replies) {
+        Ok(Reply::Listed(entries)) => Ok(entries),
+        Ok(_) => Err(Errno::PROTO.into()),
+        Err(error) => Err(error),
+    };
+    (fid, list)
+}
+
+/// Asks for what follows; nothing follows an empty list.
+fn next_entries(node: &mut Connection, (fid, list): &(Fid, Result<Vec<Entry>, Error>)) -> Option<Tag> {
+    let cookie = list.as_ref().ok()?.last()?.cookie;
+    Some(node.send(Op::List { fid: *fid, cookie, count: ENTRIES }))
+}
+
+/// At which step of a path an error comes up, and what the node says of it: an answer to a walk that stops half-way has
+/// no room for a sentence. All steps are asked in one flight.
+pub(crate) fn reason(node: &mut Connection, path: &str, error: Error) -> (usize, Error) {
+    let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
+    if !error.cause.is_empty() || node.gone().is_some() {
+        return (steps.len(), error);
+    }
+    let mut from = ROOT;
+    let mut asked = Vec::new();
+    for step in &steps {
+        let (fid, tag) = node.walk(from, step);
+        asked.push((fid, tag));
+        from = fid;
+    }
+    let answers: Vec<_> = asked.iter().map(|(_, tag)| node.wait_for(*tag)).collect();
+    let failed =
+        answers.iter().position(|answer| !matches!(answer, Ok(Reply::Walked(steps)) if steps.len() == 1));
+    for (fid, _) in asked.iter().take(failed.unwrap_or(asked.len())) {
+        node.clunk(*fid);
+    }
+    match failed.and_then(|at| Some((at, answers.into_iter().nth(at)?))) {
+        Some((at, Err(said))) => (at, said),
+        Some((at, Ok(_))) => (at, error),
+        None => (steps.len(), error),
+    }
+}
+
+/// What is to be said when a step of a path to a node is not there.
+pub(crate) fn no_node(path: &str, at: usize, error: Error) -> Failure {
+    let steps: Vec<&str> = path.split('/').collect();
+    match (error.cause.is_empty(), &steps[..]) {
+        (true, ["net", name, ..]) if at == 1 => {
+            Failure::new(format!("no node is called {name}")).hint("uem status lists those there are")
+        }
+        (true, [view @ ("tree" | "phys"), ..]) => {
+            let place = steps[1..].join("/");
+            Failure::new(format!("no node is in {view} at {place}"))
+                .hint(format!("uem ls {view} shows those there are"))
+        }
+        (false, _) => Failure::from(error),
+        (true, _) => Failure::from(error).about(path),
+    }
 }
 
 /// Waits for the next answer, whatever it answers.
@@ -93,17 +199,15 @@ fn ask(node: &mut Connection, path: &str) -> [Tag; 4] {
     [walked, opened, read, node.send(Op::Clunk { fid })]
 }
 
-fn first_failure(replies: [Result<Reply, Error>; 3]) -> Result<Vec<u8>, Error> {
-    let [walked, opened, read] = replies;
+/// What came of a walk, an open and what was asked then.
+fn first_failure(replies: [Result<Reply, Error>; 3]) -> Result<Reply, Error> {
+    let [walked, opened, asked] = replies;
     walked?;
     if let Err(error) = opened {
         // A walk that stopped half-way made no fid.
         return Err(if error.errno == Errno::BADF { Errno::NOENT.into() } else { error });
     }
-    match read? {
-        Reply::Data(data) => Ok(data),
-        _ => Err(Errno::PROTO.into()),
-    }
+    asked
 }
 
 /// Lines of columns, each as wide as it must be; the last is not filled up.

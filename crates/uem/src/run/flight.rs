@@ -1,7 +1,7 @@
 //! The requests that start a program: a flight that makes the session ready, and `exec`.
 //!
 //! ```text
-//!   walk clone · open (it is the new session's ctl now) · read: the id
+//!   walk [net/b/]clone · open (it is the new session's ctl now) · read: the id
 //!   walk ctl/../env · open · write · clunk
 //!   walk ctl/../stdout, stderr, wait.json, stdin · open
 //!   ── all answered ──
@@ -29,6 +29,8 @@ pub(super) struct Files {
 pub(super) struct Flight {
     /// `None` if nothing but the start is wanted.
     pub(super) files: Option<Files>,
+    /// Then, what `info.json` says before the start.
+    pub(super) info: Option<Tag>,
     /// What must work, and says nothing else.
     pub(super) setup: Vec<Tag>,
     pub(super) id: Tag,
@@ -36,21 +38,28 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Clones a session and makes it ready. With `alone`, nothing of it is opened but `ctl`.
-    pub(super) fn send(node: &mut Connection, env: &[u8], alone: bool) -> Flight {
+    /// Clones a session in a directory and makes it ready. With `alone`, nothing of it is opened but `ctl`.
+    pub(super) fn send(node: &mut Connection, dir: &str, env: &[u8], alone: bool) -> Flight {
         let mut setup = Vec::new();
-        let clone = open(node, ROOT, &["clone"], BOTH, &mut setup);
-        let id = node.send(Op::Read { fid: clone, offset: 0, count: 64, wait: true });
-        let file = open(node, clone, &["..", "env"], WRITE, &mut setup);
-        let piece = node.max_io() as usize;
-        for (at, data) in env.chunks(piece).enumerate() {
-            let offset = (at * piece) as u64;
-            setup.push(node.send(Op::Write { fid: file, offset, data: data.to_vec() }));
+        let clone = open(node, ROOT, &[dir, "clone"], BOTH, &mut setup);
+        let id = node.send(Op::Read { fid: clone, offset: 0, count: 256, wait: true });
+        if !env.is_empty() {
+            let file = open(node, clone, &["..", "env"], WRITE, &mut setup);
+            let piece = node.max_io() as usize;
+            for (at, data) in env.chunks(piece).enumerate() {
+                let offset = (at * piece) as u64;
+                setup.push(node.send(Op::Write { fid: file, offset, data: data.to_vec() }));
+            }
+            setup.push(node.send(Op::Clunk { fid: file }));
         }
-        setup.push(node.send(Op::Clunk { fid: file }));
         let files = (!alone).then(|| Files::open(node, clone, &[".."], &mut setup));
+        let info = alone.then(|| {
+            let fid = open(node, clone, &["..", "info.json"], READ, &mut setup);
+            let count = node.max_io();
+            node.send(Op::Read { fid, offset: 0, count, wait: true })
+        });
         node.flush();
-        Flight { files, setup, id, ctl: clone }
+        Flight { files, info, setup, id, ctl: clone }
     }
 }
 
@@ -73,8 +82,8 @@ impl Files {
     }
 
     /// Opens the files of a session that was started over an earlier connection.
-    pub(super) fn again(node: &mut Connection, id: &str, setup: &mut Vec<Tag>) -> Files {
-        let ctl = open(node, ROOT, &["self", id, "ctl"], BOTH, setup);
+    pub(super) fn again(node: &mut Connection, session: &str, setup: &mut Vec<Tag>) -> Files {
+        let ctl = open(node, ROOT, &[session, "ctl"], BOTH, setup);
         Files::open(node, ctl, &[".."], setup)
     }
 }

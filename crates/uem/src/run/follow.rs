@@ -1,14 +1,16 @@
 //! A program in the foreground: bytes both ways, signals, its terminal, its end; and the way back to it when the
-//! node died in between and its keeper started it again.
+//! node died in between and its keeper started it again. When a link on the way to another node breaks, the program goes
+//! on there without us, and we say how to find it.
 
 use super::flight::{self, Files, Flight};
-use super::{Args, cannot_start, reply_text};
+use super::{Args, cannot_start, not_made, reply_text};
 use crate::at::At;
 use crate::console::feed::{Fed, Feed};
 use crate::console::outlet::Outlet;
 use crate::console::signals::{Came, Signals, stop_self};
 use crate::console::terminal::{self, Raw};
 use crate::failure::{BROKEN_PIPE, Failure, Outcome, TIMED_OUT, say};
+use crate::on::On;
 use crate::tree::{self, Record};
 use host::client::Connection;
 use op::{Errno, Op, Reply, Tag};
@@ -53,6 +55,8 @@ struct Output {
 pub(super) struct Run<'a> {
     node: Connection,
     at: At,
+    /// Where it runs.
+    place: On,
     args: &'a Args,
     /// The lines that start it.
     lines: Vec<u8>,
@@ -74,12 +78,15 @@ pub(super) struct Run<'a> {
     interrupts: usize,
     deadline: Option<Instant>,
     timed_out: bool,
+    /// The way to the program broke, and that was said; what came of it before is still written.
+    cut_off: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
         node: Connection,
         at: At,
+        place: On,
         flight: Flight,
         lines: Vec<u8>,
         args: &'a Args,
@@ -89,6 +96,7 @@ impl<'a> Run<'a> {
         let mut run = Run {
             node,
             at,
+            place,
             args,
             lines,
             files: flight.files.expect("a flight in the foreground opens them"),
@@ -106,6 +114,7 @@ impl<'a> Run<'a> {
             interrupts: 0,
             deadline: args.timeout.map(|span| Instant::now() + span),
             timed_out: false,
+            cut_off: false,
         };
         run.read_wait();
         Ok(run)
@@ -114,7 +123,7 @@ impl<'a> Run<'a> {
     /// The program is started when all is ready for it.
     fn start_when_ready(&mut self) {
         let waits = |want: &Want| matches!(want, Want::Setup | Want::Id);
-        if !self.sent && !self.wants.values().any(waits) {
+        if !self.sent && !self.cut_off && !self.wants.values().any(waits) {
             self.sent = true;
             let tag = flight::exec(&mut self.node, self.files.ctl, &self.lines);
             self.wants.insert(tag, Want::Exec);
@@ -128,7 +137,7 @@ impl<'a> Run<'a> {
                     self.answered(want, reply)?;
                 }
             }
-            if self.node.gone().is_some() && self.ended.is_none() {
+            if self.node.gone().is_some() && self.ended.is_none() && !self.cut_off {
                 self.come_back()?;
                 continue;
             }
@@ -147,13 +156,18 @@ impl<'a> Run<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.ended.is_some() && self.outputs.iter().all(|out| out.over && out.outlet.waiting() == 0)
+        let written = self.outputs.iter().all(|out| out.outlet.waiting() == 0);
+        let all = self.ended.is_some() && self.outputs.iter().all(|out| out.over);
+        (all || self.cut_off) && written
     }
 
     fn end(mut self) -> Outcome {
         let record = self.ended.take().unwrap_or_default();
         // The terminal first, so that lines are lines again.
         self.raw = None;
+        if self.cut_off {
+            return Err(Failure::new("")); // it was said when it happened
+        }
         if self.args.json {
             let _nobody_listens = std::io::stderr().write_all(&self.wait);
         }
@@ -170,8 +184,15 @@ impl<'a> Run<'a> {
         if matches!(reply, Reply::Failed(_)) && self.node.gone().is_some() {
             return Ok(()); // not the node's word; see `come_back`
         }
+        if let Reply::Failed(error) = &reply
+            && matches!(error.errno, Errno::HOSTUNREACH | Errno::STALE)
+            && let (Some(session), true) = (self.session(), self.sent)
+        {
+            self.is_cut_off(error, &session);
+            return Ok(());
+        }
         match (want, reply) {
-            (Want::Setup, Reply::Failed(error)) => return Err(error.into()),
+            (Want::Setup, Reply::Failed(error)) => return Err(not_made(&mut self.node, &self.place, error)),
             (Want::Id, reply) => self.id = Some(reply_text(reply)).filter(|id| !id.is_empty()),
             // It had started before the node died.
             (Want::Exec, Reply::Failed(error)) if error.errno == Errno::BUSY => self.has_started(),
@@ -192,6 +213,30 @@ impl<'a> Run<'a> {
             (Want::Setup | Want::Told, _) => {}
         }
         Ok(())
+    }
+
+    /// The path of the session, once it is known.
+    fn session(&self) -> Option<String> {
+        self.id.as_ref().map(|id| self.place.session(id))
+    }
+
+    /// A link between us and the program is gone. Said at once, even if somebody is slow to read what came before.
+    fn is_cut_off(&mut self, error: &op::Error, session: &str) {
+        if self.ended.is_some() || std::mem::replace(&mut self.cut_off, true) {
+            return;
+        }
+        self.raw = None;
+        self.deadline = None;
+        let short = session.trim_start_matches("net/");
+        let hint = match self.started {
+            true => format!(
+                "it goes on there; when it can be reached again, uem logs {short} shows what it wrote"
+            ),
+            false => format!(
+                "whether it was started is not known; when it can be reached, uem ps --all shows {short}"
+            ),
+        };
+        Failure::from(error.clone()).hint(hint).tell("run");
     }
 
     fn has_started(&mut self) {
@@ -239,6 +284,9 @@ impl<'a> Run<'a> {
 
     /// The next read is on its way before what the last one brought is written.
     fn read_outputs(&mut self) {
+        if self.cut_off {
+            return;
+        }
         let count = self.node.max_io();
         for at in 0..2 {
             let out = &mut self.outputs[at];
@@ -278,7 +326,7 @@ impl<'a> Run<'a> {
         flags.set(PollFlags::OUT, self.node.wants_write());
         let mut fds = vec![PollFd::from_borrowed_fd(self.node.fd(), flags)];
         fds.push(PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN));
-        let hungry = self.started && self.ended.is_none();
+        let hungry = self.started && self.ended.is_none() && !self.cut_off;
         let stdin = self.feed.fd().filter(|_| hungry).map(|fd| {
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             fds.len() - 1
@@ -344,7 +392,9 @@ impl<'a> Run<'a> {
     fn take_signals(&mut self) -> Result<(), Failure> {
         for came in self.signals.take() {
             match came {
-                Came::Signal(number, _) if !self.started || self.ended.is_some() => return Err(by(number)),
+                Came::Signal(number, _) if !self.started || self.ended.is_some() || self.cut_off => {
+                    return Err(by(number));
+                }
                 Came::Signal(_, name) => {
                     self.interrupts += usize::from(name == "INT");
                     // The first asks, the second does not.
@@ -384,12 +434,12 @@ impl<'a> Run<'a> {
     /// Finds the session again on a node that was started again, and goes on where it was.
     fn come_back(&mut self) -> Result<(), Failure> {
         let why = self.node.gone().map(ToString::to_string).unwrap_or_default();
-        let Some(id) = self.id.clone() else {
+        let Some(session) = self.session() else {
             return Err(Failure::new(why).hint("the program was not started"));
         };
-        let mut node = self.reconnect(&why)?;
+        let mut node = self.reconnect(&why, &session)?;
         let mut setup = Vec::new();
-        self.files = Files::again(&mut node, &id, &mut setup);
+        self.files = Files::again(&mut node, &session, &mut setup);
         self.node = node;
         self.wants = setup.into_iter().map(|tag| (tag, Want::Setup)).collect();
         if !self.feed.is_settled() {
@@ -408,10 +458,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn reconnect(&mut self, why: &str) -> Result<Connection, Failure> {
+    /// A connection to the node that was started again, which has found its own way back to where the program is.
+    fn reconnect(&mut self, why: &str, session: &str) -> Result<Connection, Failure> {
         let until = Instant::now() + BACK;
         loop {
-            match self.at.connect() {
+            let found = self.at.connect().and_then(|mut node| match node.stat(session) {
+                // Another node's session may be out of reach until links are up again.
+                Err(error) if !session.starts_with("self/") && Instant::now() < until => Err(error.into()),
+                Ok(_) | Err(_) => Ok(node),
+            });
+            match found {
                 Ok(node) => return Ok(node),
                 Err(failure) if Instant::now() >= until => {
                     let cause = format!("{why}; it did not come back within {} s: {failure}", BACK.as_secs());

@@ -10,8 +10,10 @@ mod script;
 use crate::at::Common;
 use crate::console::terminal;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND, Outcome};
+use crate::on::{On, Ons};
 use crate::tree;
 use flight::Flight;
+use host::client::Connection;
 use op::{Errno, Error};
 use script::Surroundings;
 use std::ffi::OsString;
@@ -22,6 +24,10 @@ use std::time::Duration;
 /// Run a program as if it were local: stdin, stdout, stderr, signals and exit status are its own
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
+    /// On this node: b, net/b; or the least loaded of tree/gw or phys/site/rack. It begins in your home directory there,
+    /// with that node's environment
+    #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
+    on: Option<Ons>,
     /// Give it a terminal, as for vim or top
     #[arg(short = 't', long)]
     tty: bool,
@@ -31,10 +37,10 @@ pub(crate) struct Args {
     /// End it after this long (10s, 5m, 1h), with status 124
     #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "detach")]
     timeout: Option<Duration>,
-    /// Where it starts [default: here]
+    /// Where it starts, on the node where it runs [default: here; on another machine, your home directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A variable of its environment, besides all of yours (repeatable)
+    /// A variable of its environment, besides all of yours; on another machine, besides LANG, LC_* and with -t TERM (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
     /// What it may use: cpu= mem= pids= wall= output= fds= (repeatable)
@@ -60,40 +66,52 @@ pub(crate) struct Args {
 /// Runs it, to its end unless it is detached.
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let at = common.at()?;
-    let around = Surroundings {
-        dir: at.is_here().then(std::env::current_dir).and_then(Result::ok),
-        env: std::env::vars_os().collect(),
-        size: args.tty.then(terminal::size).flatten(),
+    let on = args.on.as_ref().map(Ons::one).transpose()?;
+    let size = args.tty.then(terminal::size).flatten();
+    let around = match on.is_none() && at.is_here() {
+        true => Surroundings::here(size),
+        false => Surroundings::elsewhere(size),
     };
     let (env, ctl) = (script::env(args, &around)?, script::ctl(args, &around)?);
     let mut node = at.connect_or_start("run")?;
-    let flight = Flight::send(&mut node, &env, args.detach);
+    let place = on.cloned().unwrap_or(On { dir: "self".into() });
+    let flight = Flight::send(&mut node, &place.dir, &env, args.detach);
     match args.detach {
-        true => detached(node, &flight, &ctl, args),
-        false => follow::Run::new(node, at, flight, ctl, args)?.follow(),
+        true => detached(node, &place, &flight, &ctl, args),
+        false => follow::Run::new(node, at, place, flight, ctl, args)?.follow(),
     }
 }
 
 /// It has started: its name is all that is wanted.
-fn detached(mut node: host::client::Connection, flight: &Flight, ctl: &[u8], args: &Args) -> Outcome {
+fn detached(mut node: Connection, place: &On, flight: &Flight, ctl: &[u8], args: &Args) -> Outcome {
     for tag in &flight.setup {
-        node.wait_for(*tag)?;
+        node.wait_for(*tag).map_err(|error| not_made(&mut node, place, error))?;
     }
-    let id = reply_text(node.wait_for(flight.id)?);
+    let info = flight.info.map(|info| node.wait_for(info)).transpose()?;
+    let info = tree::record(reply_text(info.unwrap_or(op::Reply::Done)).as_bytes())?;
     let exec = flight::exec(&mut node, flight.ctl, ctl);
     node.wait_for(exec).map_err(|error| cannot_start(error, args))?;
-    let name = tree::text(&tree::record(&node.read_file("info.json")?)?, "node");
+    let (path, name) = (tree::text(&info, "path"), tree::text(&info, "node"));
     let mut out = std::io::stdout().lock();
     match args.json {
         true => {
-            let number = id.parse::<u64>().unwrap_or_default();
-            let record =
-                serde_json::json!({ "id": number, "node": name, "path": format!("net/{name}/{id}") });
+            let record = serde_json::json!({ "id": info.get("id"), "node": name, "path": path });
             writeln!(out, "{record}")?;
         }
-        false => writeln!(out, "{name}/{id}")?,
+        false => writeln!(out, "{}", path.trim_start_matches("net/"))?,
     }
     Ok(0)
+}
+
+/// Why there is no session there: what the node says of the way to it.
+fn not_made(node: &mut Connection, place: &On, error: Error) -> Failure {
+    // A walk that stopped half-way made no fid, and says no more than that.
+    let error = if error.errno == Errno::BADF { Errno::NOENT.into() } else { error };
+    let (at, error) = tree::reason(node, &place.dir, error);
+    match error.errno {
+        Errno::NOENT => tree::no_node(&place.dir, at, error),
+        _ => error.into(),
+    }
 }
 
 /// What a short file says.
@@ -114,6 +132,7 @@ fn cannot_start(error: Error, args: &Args) -> Failure {
     let slash = args.command[0].as_encoded_bytes().contains(&b'/');
     let (status, hint) = match error.errno {
         Errno::NOENT if slash => (NOT_FOUND, "a program's path is one of the node's, from --dir"),
+        Errno::NOENT if args.on.is_some() => (NOT_FOUND, "it is looked for on that node, in its own PATH"),
         Errno::NOENT => (NOT_FOUND, "it is looked for on the node, in your PATH"),
         Errno::ACCES => (CANNOT_RUN, "is it a program? chmod +x makes it one"),
         _ => (CANNOT_RUN, ""),

@@ -21,6 +21,22 @@ pub(super) struct Surroundings {
     pub(super) size: Option<WinSize>,
 }
 
+impl Surroundings {
+    /// For a program on this machine: as if we had started it.
+    pub(super) fn here(size: Option<WinSize>) -> Surroundings {
+        Surroundings { dir: std::env::current_dir().ok(), env: std::env::vars_os().collect(), size }
+    }
+
+    /// For a program on another machine: our directory, our `PATH` and our secrets mean nothing there, or the wrong thing.
+    /// What says how a person wants to be spoken to goes along, as with ssh.
+    pub(super) fn elsewhere(size: Option<WinSize>) -> Surroundings {
+        let of_language = |name: &str| name == "LANG" || name.starts_with("LC_");
+        let of_terminal = |name: &str| size.is_some() && matches!(name, "TERM" | "COLORTERM");
+        let goes = |name: &OsString| name.to_str().is_some_and(|name| of_language(name) || of_terminal(name));
+        Surroundings { dir: None, env: std::env::vars_os().filter(|(name, _)| goes(name)).collect(), size }
+    }
+}
+
 /// The text of `env`: the caller's variables, then those of `--env`. Each ends in a NUL, since a value may have
 /// newlines in it (a function that bash exports).
 pub(super) fn env(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure> {

@@ -1,11 +1,12 @@
-//! `uem top`: a live page of the node and what runs on it. Without a terminal, or with `--once`, one look as text.
+//! `uem top`: a live page of all nodes and what runs on them. Without a terminal, or with `--once`, one look as text.
 
 mod page;
 
 use crate::at::Common;
 use crate::failure::{Failure, Outcome};
 use crate::id::Id;
-use crate::ps;
+use crate::nodes::{self, Found};
+use crate::on::{On, Ons};
 use crate::tree::{self, Record};
 use host::client::Connection;
 use page::{Page, Row};
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// One look, as text; so it is too if stdout is no terminal
     #[arg(long)]
     once: bool,
+    /// Only on this node, or in this place: b, n[1-3], tree/gw, phys/site/rack (repeatable)
+    #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
+    on: Vec<Ons>,
     /// Between looks
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = |text: &str| op::parse_span(text).ok_or("write 1s or 500ms"))]
     every: Duration,
@@ -29,7 +33,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut node = common.connect()?;
     let mut looks = Looks::default();
     if args.once || !rustix::termios::isatty(rustix::stdio::stdout()) {
-        let page = looks.look(&mut node)?;
+        let page = looks.look(&mut node, &args.on)?;
         std::io::stdout().write_all(page.text().as_bytes())?;
         return Ok(0);
     }
@@ -45,7 +49,7 @@ fn live(
     looks: &mut Looks,
     args: &Args,
 ) -> Outcome {
-    let mut page = looks.look(node)?;
+    let mut page = looks.look(node, &args.on)?;
     let mut next = Instant::now() + args.every;
     loop {
         terminal.draw(|frame| page.draw(frame))?;
@@ -70,7 +74,7 @@ fn live(
             }
             continue;
         }
-        let fresh = looks.look(node)?;
+        let fresh = looks.look(node, &args.on)?;
         page.renew(fresh);
         next = Instant::now() + args.every;
     }
@@ -92,16 +96,22 @@ struct Looks {
 }
 
 impl Looks {
-    fn look(&mut self, node: &mut Connection) -> Result<Page, Failure> {
-        let status = String::from_utf8_lossy(&node.read_file("status")?).into_owned();
-        let info = tree::record(&node.read_file("info.json")?)?;
-        let sessions = ps::sessions(node, "info.json")?;
+    fn look(&mut self, node: &mut Connection, on: &[Ons]) -> Result<Page, Failure> {
+        let one = if let [Ons(all)] = on { all.first().filter(|_| all.len() == 1) } else { None };
+        let file = one.map_or_else(|| "info.json".into(), |on| format!("{}/info.json", on.dir));
+        let info = match (node.read_file(&file), one) {
+            (Ok(info), _) => tree::record(&info)?,
+            // What is known of a node that is down is in its row; what is wrong with a place is said below.
+            (Err(_), Some(_)) => Record::new(),
+            (Err(error), None) => return Err(error.into()),
+        };
+        let Found { nodes, sessions } = nodes::sessions(node, on, "info.json")?;
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.before);
         let running = sessions.iter().filter(|session| tree::text(session, "state") != "ended");
         let mut rows: Vec<Row> = running.map(|session| self.row(session, &mut before, now)).collect();
         rows.sort_by(|a, b| b.cpu.total_cmp(&a.cpu).then_with(|| a.path.cmp(&b.path)));
-        Ok(Page::new(&status, &info, rows))
+        Ok(Page::new(&nodes, &info, rows))
     }
 
     fn row(&mut self, session: &Record, before: &mut BTreeMap<String, (Instant, f64)>, now: Instant) -> Row {

@@ -1,5 +1,6 @@
 //! The page of `uem top`: what it shows, which row is chosen, and whether a question is open.
 
+use crate::nodes;
 use crate::tree::{self, Record};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
@@ -51,19 +52,43 @@ impl Row {
     }
 }
 
+/// Nodes that have a line each at the top.
+const NODES: usize = 6;
+
+fn node_line(row: &Record) -> String {
+    let (name, state) = (tree::text(row, "node"), tree::text(row, "state"));
+    match nodes::is_down(row) {
+        true => format!("{name} down {}", nodes::down_since(row)).trim_end().into(),
+        false => {
+            let up = Duration::try_from_secs_f64(tree::number(row, "up_secs")).unwrap_or_default();
+            let load = tree::number(row, "load");
+            format!(
+                "{name} {state} {}, {} users, load {load:.2}",
+                op::format_span(up),
+                tree::text(row, "users")
+            )
+        }
+    }
+}
+
 impl Page {
-    pub(super) fn new(status: &str, info: &Record, rows: Vec<Row>) -> Page {
+    pub(super) fn new(nodes: &[Record], info: &Record, rows: Vec<Row>) -> Page {
         let size = |key: &str| op::format_size((tree::number(info, key) as u64) >> 20 << 20);
-        let free = format!(
-            "{} of memory free of {}, {} of disk free",
-            size("mem_free"),
-            size("mem"),
-            size("disk_free")
-        );
-        let count =
-            format!("{} sessions, {} running", tree::text(info, "sessions"), tree::text(info, "running"));
-        let mut head: Vec<String> = status.lines().map(String::from).collect();
-        head.push(format!("{count}; {} processors, {free}", tree::text(info, "cpus")));
+        let mut facts = vec![nodes::counts(nodes)];
+        facts.push(format!(
+            "{} sessions, {} running",
+            tree::text(info, "sessions"),
+            tree::text(info, "running")
+        ));
+        facts.push(format!("{} processors", tree::text(info, "cpus")));
+        facts.push(format!("{} of memory free of {}", size("mem_free"), size("mem")));
+        let mut head = vec![facts.join("; ")];
+        // Who is down comes first, since there is not room for everybody.
+        let (down, up): (Vec<&Record>, Vec<&Record>) = nodes.iter().partition(|row| nodes::is_down(row));
+        head.extend(down.iter().chain(&up).take(NODES).map(|row| node_line(row)));
+        if nodes.len() > NODES {
+            head.push(format!("… and {} more nodes (uem status)", nodes.len() - NODES));
+        }
         Page { head, rows, chosen: None, asks: false, said: String::new() }
     }
 
@@ -146,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_choice_stays_with_its_session() {
-        let page = |rows| Page::new("n up", &Record::new(), rows);
+        let page = |rows| Page::new(&[], &Record::new(), rows);
         let mut shown = page(vec![row("n/1", 2.0), row("n/2", 1.0)]);
         shown.ask();
         assert_eq!(shown.asks(), None, "nothing is chosen");
@@ -164,14 +189,31 @@ mod tests {
         assert_eq!(shown.asks(), None, "it is gone");
     }
 
+    fn node(line: &str) -> Record {
+        tree::record(line.as_bytes()).unwrap()
+    }
+
     #[test]
     fn it_draws_and_is_text_without_a_terminal() {
-        let page = Page::new("n up 1:00", &Record::new(), vec![row("n/1", 12.34)]);
+        let nodes = [node(r#"{"node":"n","state":"up","up_secs":60,"users":1,"load":0.5}"#)];
+        let page = Page::new(&nodes, &Record::new(), vec![row("n/1", 12.34)]);
         let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(80, 6)).unwrap();
         terminal.draw(|frame| page.draw(frame)).unwrap();
         let drawn = format!("{:?}", terminal.backend().buffer());
         for text in [drawn, page.text()] {
-            assert!(text.contains("n up 1:00") && text.contains("n/1") && text.contains("12.3"), "{text}");
+            let wanted = ["1 up; ", "n up 00:01:00, 1 users, load 0.50", "n/1", "12.3"];
+            assert!(wanted.iter().all(|wanted| text.contains(wanted)), "{text}");
         }
+    }
+
+    #[test]
+    fn who_is_down_is_shown_before_who_is_up() {
+        let up = |at| node(&format!(r#"{{"node":"n{at}","state":"up"}}"#));
+        let mut nodes: Vec<Record> = (0..20).map(up).collect();
+        nodes.push(node(r#"{"node":"b","state":"down","since":"then"}"#));
+        let text = Page::new(&nodes, &Record::new(), Vec::new()).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("20 up, 1 down; "), "{text}");
+        assert_eq!((lines[1], lines[7]), ("b down since then", "… and 15 more nodes (uem status)"));
     }
 }

@@ -3,6 +3,7 @@
 
 mod home;
 mod life;
+mod on;
 mod run;
 mod terminal;
 mod tree;

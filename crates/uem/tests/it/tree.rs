@@ -75,5 +75,5 @@ fn top_without_a_terminal_is_one_look() {
     let home = Home::up();
     home.run(&["run", "--detach", "sleep", "60"]);
     let top = home.run(&["top"]).out;
-    assert!(top.starts_with("n up ") && top.contains("sleep 60"), "{top}");
+    assert!(top.starts_with("1 up; ") && top.contains("\nn up ") && top.contains("sleep 60"), "{top}");
 }
