@@ -144,11 +144,11 @@ impl Client {
         self
     }
 
-    /// At most this many requests in flight (1000 unless told otherwise, at most 16,000); flushes do not count.
+    /// At most this many requests in flight (1000 unless told otherwise, at most 60,000); flushes do not count.
     /// It must be no more than the server allows.
     #[must_use]
     pub fn with_window(mut self, requests: usize) -> Client {
-        self.window = requests.clamp(1, 16_000);
+        self.window = requests.clamp(1, 60_000);
         self
     }
 
