@@ -179,3 +179,59 @@ pub(crate) fn boot_ticks() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 100 + u64::try_from(now.tv_nsec).unwrap_or(0) / 10_000_000
 }
+
+/// The signal that interrupts a thread which waits. The C library's names of signals begin at `SIGRTMIN`; whoever else
+/// uses this one must not mind.
+fn interruption() -> i32 {
+    libc::SIGRTMIN() + 7
+}
+
+extern "C" fn nothing(_signal: i32) {}
+
+/// Makes [`interrupt`] mean that a system call ends with `EINTR`, and nothing else.
+pub(crate) fn make_interruptible() -> io::Result<()> {
+    // SAFETY: plain data; the handler does nothing, which is allowed at any moment. Without SA_RESTART, calls end.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        libc::sigaction(interruption(), &raw const action, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Blocks all signals in this thread but that one: those that system calls raise (`SIGPIPE`, `SIGXFSZ`, `SIGTTIN`) too,
+/// which then are errors of the calls and nothing more.
+pub(crate) fn hear_interrupts_only() {
+    // SAFETY: a set of our own, filled before it is used.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigdelset(&raw mut set, interruption());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Interrupts a thread of this process; 0 is none yet.
+pub(crate) fn interrupt(tid: i32) {
+    if tid > 0 {
+        // SAFETY: takes numbers only; the handler does nothing.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, interruption()) };
+    }
+}
+
+/// Whether that number is a thread of this process.
+pub(crate) fn is_own_thread(tid: i32) -> bool {
+    // SAFETY: takes numbers only, and signal 0 is none.
+    tid > 0 && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, 0) } == 0
+}
+
+/// This thread gets a umask of its own, and one that hides nothing: who asks for a mode has looked at his own. Where the
+/// system forbids that, the process's umask stays.
+pub(crate) fn own_umask() {
+    // SAFETY: CLONE_FS takes no descriptors away; the thread uses no relative paths.
+    unsafe {
+        if libc::unshare(libc::CLONE_FS) == 0 {
+            libc::umask(0);
+        }
+    }
+}

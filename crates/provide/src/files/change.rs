@@ -1,0 +1,95 @@
+//! What changes a file or its directory: making, changing attributes, removing.
+
+use super::file::{File, Sys, open_flags, path_bytes, step_name};
+use super::name;
+use op::{Access, Reply, SetStat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use std::sync::Arc;
+
+impl File {
+    pub(super) fn create(&mut self, name: &str, mode: u32, access: Access) -> Sys<Reply> {
+        const DIR: u32 = 0o040_000;
+        if self.open.is_some() {
+            return Err(rustix::io::Errno::BADF);
+        }
+        let name = step_name(name)?;
+        if name == ".." {
+            return Err(rustix::io::Errno::EXIST);
+        }
+        let name = name::bytes(name).unwrap_or_else(|| name.as_bytes().to_vec());
+        let bits = Mode::from_raw_mode(mode & 0o777);
+        let fd = if mode & DIR != 0 {
+            if access.write {
+                return Err(rustix::io::Errno::ISDIR);
+            }
+            rustix::fs::mkdirat(self.at(), &*name, bits)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // It is there, also when its own mode forbids to list it.
+            match rustix::fs::openat(self.at(), &*name, flags, Mode::empty()) {
+                Err(rustix::io::Errno::ACCESS) => {
+                    rustix::fs::openat(self.at(), &*name, flags | OFlags::PATH, Mode::empty())
+                }
+                result => result,
+            }
+        } else {
+            let access = Access { read: access.read || !access.write, ..access };
+            let flags = open_flags(access)? | OFlags::CREATE | OFlags::EXCL | OFlags::NONBLOCK;
+            rustix::fs::openat(self.at(), &*name, flags, bits)
+        }?;
+        self.at = Arc::new(fd);
+        self.opened(self.at.clone())
+    }
+
+    pub(super) fn set_stat(&self, set: &SetStat) -> Result<Reply, (rustix::io::Errno, &'static str)> {
+        if let Some(size) = set.size {
+            let writable = self.open.as_ref().filter(|open| rustix::fs::ftruncate(&open.fd, size).is_ok());
+            if writable.is_none() {
+                truncate(&self.door(), size).map_err(|errno| (errno, "change the size of"))?;
+            }
+        }
+        if set.uid.is_some() || set.gid.is_some() {
+            if set.uid == Some(u32::MAX) || set.gid == Some(u32::MAX) {
+                return Err((rustix::io::Errno::INVAL, "change the owner of"));
+            }
+            let (uid, gid) = (set.uid.map(rustix::fs::Uid::from_raw), set.gid.map(rustix::fs::Gid::from_raw));
+            rustix::fs::chownat(self.at(), "", uid, gid, AtFlags::EMPTY_PATH)
+                .map_err(|errno| (errno, "change the owner of"))?;
+        }
+        if let Some(mode) = set.mode {
+            let change = || {
+                let is = rustix::fs::fstat(self.at())?.st_mode;
+                // Whoever changes nine bits of a directory does not mean the three above them.
+                let keep = if FileType::from_raw_mode(is) == FileType::Directory { is & 0o7000 } else { 0 };
+                let mode = Mode::from_raw_mode(mode & 0o777 | keep);
+                rustix::fs::chmodat(rustix::fs::CWD, self.door(), mode, AtFlags::empty())
+            };
+            change().map_err(|errno| (errno, "change the mode of"))?;
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Removes the name by which the file was found, if that still is this file's.
+    pub(super) fn remove(&self) -> Sys<()> {
+        let is = rustix::fs::fstat(self.at())?;
+        let path = path_bytes(self.at())?;
+        let slash = path.iter().rposition(|byte| *byte == b'/').ok_or(rustix::io::Errno::STALE)?;
+        let (above, name) = (&path[..=slash], &path[slash + 1..]);
+        if name.is_empty() {
+            return Err(rustix::io::Errno::BUSY);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = rustix::fs::open(above, flags, Mode::empty())?;
+        let there = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if (there.st_dev, there.st_ino) != (is.st_dev, is.st_ino) {
+            return Err(rustix::io::Errno::STALE);
+        }
+        let dir = FileType::from_raw_mode(is.st_mode) == FileType::Directory;
+        rustix::fs::unlinkat(&above, name, if dir { AtFlags::REMOVEDIR } else { AtFlags::empty() })
+    }
+}
+
+/// truncate(2), by opening: it follows only where the user may write.
+fn truncate(door: &str, size: u64) -> Sys<()> {
+    let fd = rustix::fs::open(door, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    rustix::fs::ftruncate(fd, size)
+}

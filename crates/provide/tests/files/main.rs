@@ -1,0 +1,7 @@
+//! This machine's files, served: real files, real pipes, and as root two users.
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test that cannot go on fails")]
+
+mod asking;
+mod basics;
+mod waits;
+mod whose;
