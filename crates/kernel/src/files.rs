@@ -1,7 +1,10 @@
 //! The table of files, and what open, read, write and clunk mean for each kind. A file is a row and a function.
 
 use crate::{
-    ClientId, Effect, FidState, Kernel, Who, edit, limits,
+    ClientId, Effect, FidState, Kernel, Who, edit,
+    far::fid_of,
+    gather::Parts,
+    limits,
     park::{Ask, On, Outcome},
     place::{Place, Subject, unknown_fid},
     record::Format,
@@ -11,6 +14,7 @@ use crate::{
     verbs::CtlRun,
 };
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -80,7 +84,7 @@ pub static FILES: &[File] = &[
         private: false,
         twins: true,
         kind: Kind::Text { make: show::status, measured: CLOUD | NODE },
-        doc: "one line: path, state, time, user, command; of a node: up, users, load. A line each for a group or the cloud.",
+        doc: "one line: path, state, time, user, command; of a node: up, users, load, or down since when. A line each for a group or a set of nodes, from memory: `age` in the twins says how old.",
     },
     File {
         name: "info",
@@ -89,7 +93,7 @@ pub static FILES: &[File] = &[
         private: false,
         twins: true,
         kind: Kind::Text { make: show::info, measured: ALL },
-        doc: "key=value lines, sorted: what it is, where it is, what it may use and has used, and why it is in its state.",
+        doc: "key=value lines, sorted: what it is, where it is, what it may use and has used, and why it is in its state. Of a set of nodes, one record: how many, and what they have together.",
     },
     File {
         name: "wait",
@@ -98,7 +102,7 @@ pub static FILES: &[File] = &[
         private: false,
         twins: true,
         kind: Kind::Wait,
-        doc: "blocks; a line for each leaf that has ended: path, pid, exit=N or signal=N or lost=node, times in seconds, maxrss. Ends when all have, and answers the same for ever after.",
+        doc: "blocks; a line for each leaf that has ended: path, pid, exit=N or signal=N or lost=node, times in seconds, maxrss. Ends when all have, and answers the same for ever after. Of a set of nodes, those of all; it fails when a part is out of reach.",
     },
     File {
         name: "events",
@@ -125,7 +129,7 @@ pub static FILES: &[File] = &[
         private: true,
         twins: false,
         kind: Kind::Clone,
-        doc: "opening it allocates a session (in a session: a member of it), and the open file is the new session's ctl: the first read gives its id.",
+        doc: "opening it allocates a session (in a session: a member of it; in tree/ and phys/: on the least loaded node of the set), and the open file is the new session's ctl: the first read gives its id (of a set: node/id).",
     },
     File {
         name: "args",
@@ -148,11 +152,11 @@ pub static FILES: &[File] = &[
     File {
         name: "topology",
         mode: 0o444,
-        on: SESSION,
+        on: CLOUD | SESSION,
         private: false,
         twins: true,
         kind: Kind::Text { make: show::topology, measured: 0 },
-        doc: "where each member is: rank, node/id.",
+        doc: "where each member is: rank, node/id. Of a set of nodes, a line a node: its name, its parent (- for the root), its state, its location.",
     },
     File {
         name: "stdin",
@@ -214,6 +218,11 @@ impl File {
 }
 
 impl File {
+    /// Whether opening it makes something.
+    pub(crate) fn allocates(&self) -> bool {
+        matches!(self.kind, Kind::Clone)
+    }
+
     /// The outputs that its readers read.
     fn streams(&self) -> &'static [Stream] {
         match self.kind {
@@ -234,8 +243,8 @@ impl File {
 
 fn bit(subject: Subject) -> u8 {
     match subject {
-        Subject::Cloud => CLOUD,
-        Subject::Node => NODE,
+        Subject::Cloud | Subject::Tree | Subject::Loc(_) => CLOUD,
+        Subject::Node(_) => NODE,
         Subject::Session(_) => SESSION,
     }
 }
@@ -266,11 +275,15 @@ pub(crate) struct Open {
     pub(crate) access: Access,
     pub(crate) uid: Uid,
     pub(crate) state: OpenState,
+    /// What comes from other nodes.
+    pub(crate) parts: Option<Box<Parts>>,
 }
 
 #[derive(Debug)]
 pub(crate) enum OpenState {
     Plain,
+    /// At another node.
+    Far,
     /// What is read, as it was when it was read from the start.
     Snapshot(Vec<u8>),
     /// A line that is not whole yet.
@@ -287,15 +300,28 @@ pub(crate) enum OpenState {
 impl Kernel {
     /// Serves one operation.
     pub(crate) fn operate(&mut self, who: Who, op: Op) -> Outcome {
+        let op = match self.far(who, op) {
+            Ok(outcome) => return outcome,
+            Err(op) => op,
+        };
+        if let Some(fid) = fid_of(&op)
+            && !matches!(op, Op::Walk { .. })
+            && matches!(self.place(who, fid), Ok(Place::Far))
+        {
+            return self.memory(who, fid, op);
+        }
         match op {
             Op::Read { fid, offset, count, wait } => self.read(who, fid, offset, count, wait),
             Op::Write { fid, offset, data } => self.write(who, fid, offset, data),
-            Op::Attach { fid, user: _, tree } => self.attach(who, fid, &tree).into(),
-            Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names).into(),
+            Op::Attach { fid, user, tree } => self.attach(who, fid, user, tree),
+            Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names),
             Op::Open { fid, access } => self.open(who, fid, access).into(),
             Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),
             Op::List { fid, cookie, count } => match self.opened(who, fid) {
-                Ok((place, _)) => self.list(who, place, cookie, count).into(),
+                Ok((place, _)) => {
+                    let links = self.clients[&who.client].fids[&fid].links;
+                    self.list(place, links, cookie, count).into()
+                }
                 Err(error) => Err(error).into(),
             },
             Op::Stat { fid } => self.place(who, fid).and_then(|place| self.stat(place)).into(),
@@ -316,14 +342,36 @@ impl Kernel {
         }
     }
 
-    fn attach(&mut self, who: Who, fid: Fid, tree: &str) -> Result<Reply> {
-        if !matches!(tree, "" | "/") {
-            return Err(Error::new(
-                Errno::NOENT,
-                format!("no tree {tree}: there is one, and its name is empty"),
-            ));
+    /// Another node says as whom it asks, and is believed; of everybody else the door has said it.
+    fn attach(&mut self, who: Who, fid: Fid, user: String, tree: String) -> Outcome {
+        let mut uid = who.uid;
+        if self.callers.contains_key(&who.client) {
+            match self.users.values().find(|known| *known.name == *user) {
+                Some(known) => uid = known.uid,
+                None => {
+                    if !self.parked.awaited(&On::User(user.clone())) {
+                        self.out.push(Effect::Admit(user.clone()));
+                    }
+                    let op = Op::Attach { fid, user: user.clone(), tree };
+                    return Outcome::Park(On::User(user), Ask::Op(op));
+                }
+            }
         }
-        let client = self.clients.get_mut(&who.client).ok_or(Errno::STALE)?;
+        self.attach_as(who.client, uid, fid, &tree).into()
+    }
+
+    fn attach_as(&mut self, client: ClientId, uid: Uid, fid: Fid, tree: &str) -> Result<Reply> {
+        let client = self.clients.get_mut(&client).ok_or(Errno::STALE)?;
+        let links = match tree {
+            "" | "/" => client.links,
+            "plain" => false,
+            other => {
+                let cause = format!(
+                    "no tree {other}: there is one, and its name is empty; `plain` shows it without symbolic links"
+                );
+                return Err(Error::new(Errno::NOENT, cause));
+            }
+        };
         if client.fids.contains_key(&fid) {
             return Err(Error::new(Errno::BADF, format!("fid {} is in use", fid.0)));
         }
@@ -332,8 +380,8 @@ impl Kernel {
             return Err(Error::new(Errno::MFILE, cause));
         }
         let place = Place::Dir(Subject::Cloud);
-        client.fids.insert(fid, FidState { place, open: None });
-        Ok(Reply::Attached(place.qid()))
+        client.fids.insert(fid, FidState { place, far: None, open: None, uid, links, prefix: None });
+        Ok(Reply::Attached(self.qid(place)))
     }
 
     fn place(&self, who: Who, fid: Fid) -> Result<Place> {
@@ -361,22 +409,35 @@ impl Kernel {
         }
         self.alive(place)?;
         let (place, shape, state) = match place {
-            Place::Net | Place::Dir(_) | Place::Views(_) => {
+            Place::View(_) | Place::Dir(_) | Place::Known(..) | Place::Views(_) => {
                 if access.write {
                     return Err(Errno::ISDIR.into());
                 }
                 (place, Shape::Text, OpenState::Plain)
             }
             Place::Link(_) => return Err(Errno::LOOP.into()),
+            Place::Far => return Err(Errno::IO.into()),
             Place::File(subject, row, _) => {
                 let want = if access.read { READ } else { 0 } | if access.write { WRITE } else { 0 };
                 self.demand(who.uid, want, self.owned(place), row.row().name)?;
                 self.open_file(who, place, subject, row, access)?
             }
         };
-        let open = Open { access, uid: who.uid, state };
+        let parts = match place {
+            Place::File(subject, row, format) => self.gather(who, fid, subject, row, format).map(Box::new),
+            _ => None,
+        };
+        let open = Open { access, uid: who.uid, state, parts };
+        // A session that a set was asked for is told with its node's name.
+        let prefix = match self.place(who, fid)? {
+            Place::File(Subject::Tree | Subject::Loc(_), row, _) if row.row().allocates() => {
+                Some(self.node.name.clone())
+            }
+            _ => None,
+        };
         let client = self.clients.get_mut(&who.client).expect("looked up above");
-        client.fids.insert(fid, FidState { place, open: Some(open) });
+        let state = client.fids.get_mut(&fid).expect("looked up above");
+        (state.place, state.open, state.prefix) = (place, Some(open), prefix);
         if let Some(id) = place.session() {
             self.hold(id);
         }
@@ -389,7 +450,7 @@ impl Kernel {
                 self.reader_at(who.client, fid, id, *stream, start);
             }
         }
-        Ok(Reply::Opened(place.qid(), shape))
+        Ok(Reply::Opened(self.qid(place), shape))
     }
 
     fn open_file(
@@ -439,7 +500,9 @@ impl Kernel {
                     format!("session {} is a group: use its members' {name}, as in {}/0/{name}", id.0, id.0);
                 Err(Error::new(Errno::OPNOTSUPP, cause))
             }
-            Subject::Cloud | Subject::Node | Subject::Session(_) => Ok(()),
+            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) | Subject::Session(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -466,12 +529,24 @@ impl Kernel {
                 self.read_snapshot(who, fid, offset, count, |k| make(k, subject, format))
             }
             (Kind::Failures, _) => {
-                self.read_snapshot(who, fid, offset, count, |k| show::failures(k, subject, who.uid))
+                if self.parts(who, fid).is_some_and(|parts| !parts.over()) {
+                    return Outcome::Park(
+                        On::Parts(who.client, fid),
+                        Ask::Op(Op::Read { fid, offset, count, wait }),
+                    );
+                }
+                self.read_failures(who, fid, subject, offset, count)
             }
             (Kind::Edit(edit), Subject::Session(id)) => {
                 self.read_snapshot(who, fid, offset, count, |k| (edit.read)(&k.sessions[&id]))
             }
-            (Kind::Ctl | Kind::Clone, _) => Ok(Some(cut(self.name_of(subject).as_bytes(), offset, count))),
+            (Kind::Ctl | Kind::Clone, _) => {
+                let mut name = self.name_of(subject);
+                if let Some(prefix) = &self.clients[&who.client].fids[&fid].prefix {
+                    name = format!("{prefix}/{name}");
+                }
+                Ok(Some(cut(name.as_bytes(), offset, count)))
+            }
             (Kind::Source(stream), Subject::Session(id)) => {
                 return self.read_output(who, fid, id, *stream, offset, count, wait);
             }
@@ -479,16 +554,16 @@ impl Kernel {
                 return self.read_console(who, fid, id, count, wait);
             }
             (Kind::Wait, _) => self.read_ends(who, fid, subject, format, offset, count),
-            (Kind::Events, _) => self.read_events(who, fid, subject, count),
-            (Kind::Edit(_) | Kind::Source(_) | Kind::Sink { .. }, Subject::Cloud | Subject::Node) => {
-                Err(Errno::IO.into())
-            }
+            (Kind::Events, _) => self.read_events(who, fid, subject, offset, count),
+            (Kind::Edit(_) | Kind::Source(_) | Kind::Sink { .. }, _) => Err(Errno::IO.into()),
         };
         match outcome {
             Ok(Some(data)) => Outcome::Reply(Reply::Data(data)),
             Ok(None) if !wait => Outcome::Reply(Reply::errno(Errno::AGAIN)),
             Ok(None) => {
+                let gathers = self.parts(who, fid).is_some();
                 let on = match (&row.row().kind, subject) {
+                    _ if gathers => On::Parts(who.client, fid),
                     (Kind::Events, _) => On::Events,
                     (_, Subject::Session(id)) if !self.sessions[&id].is_group() => On::Life(id),
                     _ => On::Ends,
@@ -497,6 +572,37 @@ impl Kernel {
             }
             Err(error) => Err(error).into(),
         }
+    }
+
+    fn parts(&self, who: Who, fid: Fid) -> Option<&Parts> {
+        self.opened(who, fid).ok()?.1.parts.as_deref()
+    }
+
+    /// The failures of a set: its own, those of its parts, and which parts could not be asked.
+    fn read_failures(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        subject: Subject,
+        offset: u64,
+        count: u32,
+    ) -> Result<Option<Vec<u8>>> {
+        let fresh = !matches!(self.opened(who, fid)?.1.state, OpenState::Snapshot(_));
+        let mut more = if fresh { self.take_parts(who.client, fid) } else { Vec::new() };
+        more.extend(if fresh { self.lost_parts(who.client, fid) } else { Vec::new() });
+        let gathers = self.parts(who, fid).is_some();
+        if gathers && !fresh {
+            // What was gathered is gathered once an open.
+            let Some(Open { state: OpenState::Snapshot(text), .. }) = self.open_mut(who, fid) else {
+                return Err(Errno::BADF.into());
+            };
+            return Ok(Some(cut(text, offset, count)));
+        }
+        self.read_snapshot(who, fid, offset, count, |k| {
+            let mut text = show::failures(k, subject, who.uid);
+            text.append(&mut more);
+            text
+        })
     }
 
     fn read_snapshot(
@@ -527,7 +633,10 @@ impl Kernel {
             return None;
         }
         match subject {
-            Subject::Cloud | Subject::Node => {
+            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
+                if !self.holds_me(subject) {
+                    return None;
+                }
                 let fresh =
                     self.gauges.as_ref().is_some_and(|(at, _)| self.clock.mono.since(*at) < limits::FRESH);
                 if fresh {
@@ -637,25 +746,42 @@ impl Kernel {
         };
         let mut more = Vec::new();
         let after = self.ends_since(subject, next, format, &mut more);
-        let all = self.all_ended(subject);
+        more.append(&mut self.take_parts(who.client, fid));
+        let parts = self.parts(who, fid);
+        let (over, broken) = (parts.is_none_or(Parts::over), parts.and_then(Parts::broken).cloned());
+        let all = self.all_ended(subject) && over;
         let Some(Open { state: OpenState::Follow { text, next }, .. }) = self.open_mut(who, fid) else {
             return Err(Errno::BADF.into());
         };
         *next = after;
         text.append(&mut more);
-        match cut(text, offset, count) {
-            data if data.is_empty() && !all && count > 0 => Ok(None),
-            data => Ok(Some(data)),
+        match (cut(text, offset, count), broken) {
+            // It cannot be said that all have ended, nor waited for.
+            (data, Some(error)) if data.is_empty() && count > 0 => Err(error),
+            (data, _) if data.is_empty() && !all && count > 0 => Ok(None),
+            (data, _) => Ok(Some(data)),
         }
     }
 
-    fn read_events(&mut self, who: Who, fid: Fid, subject: Subject, count: u32) -> Result<Option<Vec<u8>>> {
+    /// Read first from the end of all numbers on, it begins with what happens next: another node that reads on does so.
+    fn read_events(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        subject: Subject,
+        offset: u64,
+        count: u32,
+    ) -> Result<Option<Vec<u8>>> {
+        let end = self.happenings.end();
         let (kept, next) = match &self.opened(who, fid)?.1.state {
+            OpenState::Follow { text, next: 0 } if offset == u64::MAX => (text.is_empty(), end),
             OpenState::Follow { text, next } => (text.is_empty(), *next),
             _ => (true, 0),
         };
-        let fresh = if kept { show::events(self, subject, who.uid, next) } else { Vec::new() };
-        let end = self.happenings.end();
+        let mut fresh = if kept { show::events(self, subject, who.uid, next) } else { Vec::new() };
+        if kept {
+            fresh.append(&mut self.take_parts(who.client, fid));
+        }
         let Some(Open { state: OpenState::Follow { text, next }, .. }) = self.open_mut(who, fid) else {
             return Err(Errno::BADF.into());
         };
@@ -713,11 +839,22 @@ impl Kernel {
     /// Forgets a fid; false if it was not known. A last line without its newline is run now; what fails of it
     /// is in `error`.
     pub(crate) fn clunk(&mut self, client: ClientId, fid: Fid) -> bool {
-        let Some(state) = self.clients.get_mut(&client).and_then(|c| c.fids.remove(&fid)) else {
+        if self.clients.get(&client).is_some_and(|c| c.fids.get(&fid).is_some_and(|f| f.far.is_some())) {
+            // While it is there still: what waits on it is found by it.
+            self.abandon(client, fid);
+        }
+        let Some(mut state) = self.clients.get_mut(&client).and_then(|c| c.fids.remove(&fid)) else {
             return false;
         };
+        if let Some(far) = state.far.take() {
+            self.clunk_far(*far);
+            return true;
+        }
         let Some(open) = state.open else { return true };
         self.abandon(client, fid);
+        if let Some(parts) = open.parts {
+            self.drop_parts(*parts);
+        }
         if let (OpenState::Partial(line), Place::File(subject, ..)) = (open.state, state.place)
             && !line.is_empty()
             && self.alive(state.place).is_ok()
@@ -749,7 +886,8 @@ impl Kernel {
 
     fn name_of(&self, subject: Subject) -> String {
         match subject {
-            Subject::Cloud | Subject::Node => format!("{}\n", self.node.name),
+            Subject::Cloud | Subject::Tree | Subject::Node(_) => format!("{}\n", self.node.name),
+            Subject::Loc(no) => format!("{}\n", self.cloud.locs[no as usize]),
             Subject::Session(id) => {
                 let mut name = id.0.to_string();
                 name.push('\n');
@@ -764,7 +902,7 @@ fn no_new_files() -> Error {
 }
 
 /// The part of a text that a read asks for.
-fn cut(text: &[u8], offset: u64, count: u32) -> Vec<u8> {
+pub(crate) fn cut(text: &[u8], offset: u64, count: u32) -> Vec<u8> {
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
     text[from..].iter().take(count as usize).copied().collect()
 }

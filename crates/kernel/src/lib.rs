@@ -4,16 +4,20 @@
 //!
 //! Read on in this order: [`event`](Event) (what comes in and goes out), `place` (where a fid can stand), `files`
 //! and `verbs` (the two tables that make the interface), `session` and `life` (what becomes of a program),
-//! `park` (what cannot be answered yet), `show` (what the information files say).
+//! `park` (what cannot be answered yet), `show` (what the information files say); then `cloud` (what is known of other
+//! nodes), `far` (what is asked of them) and `gather` (what many of them say at once).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod acts;
+mod cloud;
 mod edit;
 mod event;
+mod far;
 mod files;
+mod gather;
 mod journal;
 mod life;
 pub mod limits;
@@ -34,6 +38,7 @@ pub use words::{join, quote, split};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
+    string::String,
     sync::Arc,
     vec::Vec,
 };
@@ -59,6 +64,16 @@ pub struct Kernel {
     /// How many run or start.
     running: usize,
     clients: BTreeMap<ClientId, Client>,
+    /// Clients that are other nodes, and over which link they ask.
+    callers: BTreeMap<ClientId, LinkId>,
+    cloud: cloud::Cloud,
+    /// What was asked of other nodes and not answered.
+    asked: BTreeMap<Tag, far::Asked>,
+    next_ask: u64,
+    fans: BTreeMap<u64, gather::Fan>,
+    next_fan: u64,
+    /// Set by `label`, over what the node was started with.
+    labels: Vec<(String, String)>,
     parked: Parked,
     timers: BTreeSet<(Mono, SessionId, life::Timer)>,
     wake_at: Option<Mono>,
@@ -86,7 +101,15 @@ struct Client {
 #[derive(Debug)]
 struct FidState {
     place: Place,
+    /// Where it stands, if that is not here.
+    far: Option<Box<far::Far>>,
     open: Option<Open>,
+    /// As whom another node made it; of other clients each request says.
+    uid: Uid,
+    /// Whether it is shown symbolic links.
+    links: bool,
+    /// The name of the node on which a set's new session was placed.
+    prefix: Option<Arc<str>>,
 }
 
 /// Who asks, and under which name.
@@ -100,6 +123,10 @@ struct Who {
 impl Kernel {
     /// A node that has just been made; feed it its journal, then [`Event::Recalled`], before anything else.
     pub fn new(node: Node) -> Kernel {
+        let mut cloud = cloud::Cloud::default();
+        if node.fs {
+            cloud.links.insert(LinkId::FILES, far::Tie::new(None));
+        }
         Kernel {
             users: BTreeMap::from([(node.owner.uid, node.owner.clone())]),
             node,
@@ -110,6 +137,13 @@ impl Kernel {
             next_end: 0,
             running: 0,
             clients: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            cloud,
+            asked: BTreeMap::new(),
+            next_ask: 0,
+            fans: BTreeMap::new(),
+            next_fan: 0,
+            labels: Vec::new(),
             parked: Parked::default(),
             timers: BTreeSet::new(),
             wake_at: None,
@@ -139,21 +173,23 @@ impl Kernel {
             Event::Measured(gauges) => {
                 self.gauges = Some((clock.mono, gauges));
                 self.parked.notify(On::Measured);
+                self.push_own_load();
             }
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
             Event::Recalled => self.recall_done(),
-            Event::Linked { .. }
-            | Event::Caller { .. }
-            | Event::Answered { .. }
-            | Event::News(..)
-            | Event::Unlinked { .. }
-            | Event::Seeking(_)
-            | Event::Tick => {}
+            Event::Linked { link, peer } => self.linked(link, peer),
+            Event::Caller { link, client } => self.caller(link, client),
+            Event::Answered { link, tag, reply } => self.answered(link, tag, reply),
+            Event::News(link, text) => self.news(link, &text),
+            Event::Unlinked { link, why, left } => self.unlinked(link, &why, left),
+            Event::Seeking(how) => self.sought(how),
+            Event::Tick => {}
             Event::DiskFull(full) => self.disk_full = full,
         }
         self.ring_timers();
         self.serve_woken();
+        self.push_up();
         self.write_journal();
         self.set_wake();
         effects.append(&mut self.out);
@@ -173,6 +209,11 @@ impl Kernel {
     /// Sessions that the node remembers, and how many of them run.
     pub fn sessions(&self) -> (usize, usize) {
         (self.sessions.len(), self.running)
+    }
+
+    /// Requests to other nodes that are not answered; for tests of leaks.
+    pub fn asked(&self) -> usize {
+        self.asked.len()
     }
 
     /// Checks what must hold between events; for the simulation, since it looks at everything.
@@ -196,6 +237,10 @@ impl Kernel {
         }
         assert_eq!(self.parked.len(), self.clients.values().map(|c| c.pending).sum::<usize>());
         assert!(self.parked.nothing_woken());
+        let linked = |asked: &far::Asked| self.cloud.links.contains_key(&asked.link);
+        assert!(self.asked.values().all(linked), "nothing is asked over a link that is gone");
+        let waiting = self.callers.keys().all(|client| self.clients.contains_key(client));
+        assert!(waiting, "a node that asks is a client");
     }
 
     fn session(&self, id: SessionId) -> op::Result<&Session> {

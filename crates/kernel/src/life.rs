@@ -40,6 +40,7 @@ impl Kernel {
             return Err(Error::new(Errno::AGAIN, cause));
         }
         self.not_when_full()?;
+        self.not_when_drained()?;
         let id = SessionId(self.next_id);
         let mut session = Session::new(id, &self.user(uid), self.clock.wall);
         let mut rank = None;
@@ -93,10 +94,27 @@ impl Kernel {
         }
     }
 
+    fn not_when_drained(&self) -> Result<()> {
+        match self.cloud.drained {
+            true => {
+                let cause = format!("{} is drained: it starts nothing new until `resume`", self.node.name);
+                Err(Error::new(Errno::AGAIN, cause))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Asks the provider to start a program; `words` empty means what `args` says.
     pub(crate) fn exec(&mut self, id: SessionId, words: &[Vec<u8>]) -> Result<()> {
         self.not_when_full()?;
+        self.not_when_drained()?;
         let session = self.session(id)?;
+        if let Some(live) = session.live.as_ref().filter(|live| live.setup.user.uid.is_foreign()) {
+            let (name, me) = (&live.setup.user.name, &self.node.name);
+            let cause =
+                format!("{name} has no account on {me}: nothing is run as a user that it does not know");
+            return Err(Error::new(Errno::ACCES, cause));
+        }
         match session.state {
             State::Fresh => {}
             State::Starting | State::Running { .. } => {
@@ -614,7 +632,7 @@ impl Kernel {
     }
 
     pub(crate) fn set_wake(&mut self) {
-        let at = self.timers.first().map(|(at, ..)| *at);
+        let at = [self.timers.first().map(|(at, ..)| *at), self.cloud.push_at].into_iter().flatten().min();
         if at != self.wake_at {
             self.wake_at = at;
             self.out.push(Effect::WakeAt(at));
@@ -649,13 +667,14 @@ impl Kernel {
         }
     }
 
-    fn append(&mut self, line: Vec<u8>) {
+    pub(crate) fn append(&mut self, line: Vec<u8>) {
         self.journal_len += line.len() as u64 + 1;
         self.out.push(Effect::Journal(line));
     }
 
     fn rewrite_journal(&mut self) {
         let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
+        lines.extend(self.cloud_lines());
         lines.extend(self.sessions.values().map(|session| journal::write(session)));
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
         self.journal_len = 0;
@@ -674,6 +693,7 @@ impl Kernel {
                 self.next_id = self.next_id.max(session.id.0 + 1);
                 self.sessions.insert(session.id, session);
             }
+            None if self.recall_cloud(line).is_some() => {}
             None => {
                 let shown = words::lossy(&line[..line.len().min(80)]);
                 let error =

@@ -44,5 +44,27 @@ pub const LEASE: Duration = Duration::from_secs(60);
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How old a node's measurements may be when they are shown.
 pub const FRESH: Duration = Duration::from_millis(500);
+/// Nodes that a node knows of.
+pub const NODES: usize = 65_536;
+/// Children of one node.
+pub const CHILDREN: usize = 4096;
+/// Nodes above one another, from the root to a leaf.
+pub const DEPTH: usize = 64;
+/// Attributes of one node that others are told.
+pub const ATTRS: usize = 128;
+/// Requests that may wait for answers over one link.
+pub const ASKS_PER_LINK: usize = 60_000;
+/// Bytes of one message of news.
+pub const NEWS: usize = 512 << 10;
+/// Bytes of one read or write over a link: what a message of 9P of the largest size has room for.
+pub const FAR_IO: usize = (1 << 20) - 64;
+/// Names of one walk over a link.
+pub const FAR_STEPS: usize = 16;
+/// Steps of a far place's name below its node.
+pub const FAR_DEPTH: usize = 512;
+/// Bytes that one part of an aggregate may be ahead of its reader.
+pub const GATHERED: usize = 256 << 10;
+/// How often a node tells its parent how it does, if that has changed.
+pub const PUSH: Duration = Duration::from_secs(5);
 /// Bytes that the journal may grow to before it is written anew, unless what lives needs more.
 pub const JOURNAL: u64 = 8 << 20;

@@ -50,19 +50,54 @@ pub(crate) struct Happening {
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum What {
-    Cloned { rank: Option<u32> },
-    Exec { command: String },
-    Started { pid: u32 },
-    Adopted { pid: u32 },
-    Refused { cause: String },
-    Signal { signal: i32 },
+    Cloned {
+        rank: Option<u32>,
+    },
+    Exec {
+        command: String,
+    },
+    Started {
+        pid: u32,
+    },
+    Adopted {
+        pid: u32,
+    },
+    Refused {
+        cause: String,
+    },
+    Signal {
+        signal: i32,
+    },
     Stopped,
     Continued,
-    Full { stream: &'static str },
-    Ended { how: How },
+    Full {
+        stream: &'static str,
+    },
+    Ended {
+        how: How,
+    },
     Freed,
-    WouldReach { verb: String, by: Arc<str> },
-    Failed { verb: String, cause: String },
+    WouldReach {
+        verb: String,
+        by: Arc<str>,
+    },
+    /// Another node is linked with this one, or no longer.
+    NodeUp {
+        node: Arc<str>,
+    },
+    NodeDown {
+        node: Arc<str>,
+        cause: String,
+    },
+    /// This node is called otherwise now.
+    Renamed {
+        old: Arc<str>,
+        new: Arc<str>,
+    },
+    Failed {
+        verb: String,
+        cause: String,
+    },
 }
 
 /// A text of which very many are kept: its end is cut off where it is too long.
@@ -80,6 +115,11 @@ fn clipped(mut text: String) -> String {
 }
 
 impl What {
+    /// Whether anybody may know of it.
+    pub(crate) fn is_public(&self) -> bool {
+        matches!(self, What::NodeUp { .. } | What::NodeDown { .. } | What::Renamed { .. })
+    }
+
     /// Fit to be kept.
     pub(crate) fn clipped(self) -> What {
         match self {
@@ -87,6 +127,7 @@ impl What {
             What::Refused { cause } => What::Refused { cause: clipped(cause) },
             What::Failed { verb, cause } => What::Failed { verb: clipped(verb), cause: clipped(cause) },
             What::WouldReach { verb, by } => What::WouldReach { verb: clipped(verb), by },
+            What::NodeDown { node, cause } => What::NodeDown { node, cause: clipped(cause) },
             What::Cloned { .. }
             | What::Started { .. }
             | What::Adopted { .. }
@@ -95,6 +136,8 @@ impl What {
             | What::Continued
             | What::Full { .. }
             | What::Ended { .. }
+            | What::NodeUp { .. }
+            | What::Renamed { .. }
             | What::Freed => self,
         }
     }
@@ -111,9 +154,10 @@ impl Failure {
 impl Happening {
     /// One line of JSON.
     pub(crate) fn line(&self, node: &str) -> String {
-        let path = match self.session {
-            Some(id) => format!("net/{node}/{}", id.0),
-            None => format!("net/{node}"),
+        let path = match (&self.what, self.session) {
+            (What::NodeUp { node } | What::NodeDown { node, .. }, _) => format!("net/{node}"),
+            (_, Some(id)) => format!("net/{node}/{}", id.0),
+            (_, None) => format!("net/{node}"),
         };
         let (event, more) = match &self.what {
             What::Cloned { rank: None } => ("cloned", String::new()),
@@ -134,6 +178,13 @@ impl Happening {
             }
             What::Freed => ("freed", String::new()),
             What::WouldReach { verb, by } => ("dry", format!(",\"verb\":{},\"by\":{}", json(verb), json(by))),
+            What::NodeUp { .. } => ("up", format!(",\"at\":{}", json(node))),
+            What::NodeDown { cause, .. } => {
+                ("down", format!(",\"cause\":{},\"at\":{}", json(cause), json(node)))
+            }
+            What::Renamed { old, new } => {
+                ("renamed", format!(",\"from\":{},\"to\":{}", json(old), json(new)))
+            }
             What::Failed { verb, cause } => {
                 ("failed", format!(",\"verb\":{},\"cause\":{}", json(verb), json(cause)))
             }

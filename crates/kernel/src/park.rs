@@ -1,14 +1,14 @@
 //! Requests: each is served, and either answered or *parked* under what it waits for. When that changes it is
 //! served again, from the start, in the order of arrival. A flush or a hang-up is one removal.
 
-use crate::{Client, ClientId, Effect, Event, Kernel, Who, limits, verbs::CtlRun};
+use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, far::fid_of, limits, verbs::CtlRun};
 use alloc::{
     collections::{BTreeMap, VecDeque},
     format,
     string::String,
     vec::Vec,
 };
-use op::{Errno, Error, Fid, Op, Reply, SessionId, Stream, Tag};
+use op::{Errno, Error, Fid, Op, Reply, SessionId, Stream, Tag, Uid};
 
 /// What a request can wait for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,6 +33,12 @@ pub(crate) enum On {
     Gauged(SessionId),
     /// A user was looked up.
     User(String),
+    /// Another node answers this.
+    Asked(Tag),
+    /// Other nodes said more of what an open file gathers.
+    Parts(ClientId, Fid),
+    /// Everybody else in a set has run a line.
+    Fan(u64),
 }
 
 /// What is to be served.
@@ -43,6 +49,8 @@ pub(crate) enum Ask {
     Ctl(CtlRun),
     /// Bytes that the provider is taking; answered by `Fed`.
     Feeding(SessionId),
+    /// Asked of another node under this tag; its answer is the answer.
+    Far(Tag),
 }
 
 /// What serving came to.
@@ -103,12 +111,22 @@ impl Parked {
         Some(ask)
     }
 
+    /// What is asked of another node under these tags, by a client.
+    fn far_asks(&self, client: ClientId) -> Vec<(Tag, Tag)> {
+        let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
+        of.filter_map(|((_, tag), (_, ask, _))| match ask {
+            Ask::Far(far) => Some((*tag, *far)),
+            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) => None,
+        })
+        .collect()
+    }
+
     /// Reads and writes of a fid that wait.
     fn of_fid(&self, client: ClientId, fid: Fid) -> Vec<Tag> {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
         of.filter(|(_, (_, ask, _))| match ask {
             Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
-            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) => false,
+            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) => false,
         })
         .map(|((_, tag), _)| *tag)
         .collect()
@@ -124,7 +142,18 @@ impl Kernel {
         self.clients.insert(client, Client { links, ..Client::default() });
     }
 
-    pub(crate) fn request(&mut self, who: Who, op: Op) {
+    /// Another node asks as this client.
+    pub(crate) fn caller(&mut self, link: LinkId, client: ClientId) {
+        self.connect(client, true);
+        self.callers.insert(client, link);
+    }
+
+    pub(crate) fn request(&mut self, mut who: Who, op: Op) {
+        if self.callers.contains_key(&who.client) {
+            // As whom another node asks is said when a fid is made.
+            let fid = fid_of(&op).and_then(|fid| self.clients.get(&who.client)?.fids.get(&fid));
+            who.uid = fid.map_or(Uid::FOREIGN, |state| state.uid);
+        }
         let Some(client) = self.clients.get(&who.client) else {
             return self.answer(who, Reply::errno(Errno::STALE));
         };
@@ -144,6 +173,7 @@ impl Kernel {
             Ask::Op(op) => self.operate(who, op),
             Ask::Ctl(run) => self.run_lines(who, run),
             Ask::Feeding(id) => Outcome::Park(On::Feeding(id), Ask::Feeding(id)),
+            Ask::Far(tag) => Outcome::Park(On::Asked(tag), Ask::Far(tag)),
         };
         match outcome {
             Outcome::Reply(reply) => self.answer(who, reply),
@@ -164,6 +194,16 @@ impl Kernel {
         self.answers.push(Effect::Answer(who.client, who.tag, reply));
     }
 
+    /// Parks what waits already under something else that it waits for.
+    pub(crate) fn park_again(&mut self, who: Who, on: On, ask: Ask) {
+        if self.unpark(who.client, who.tag).is_some()
+            && let Some(client) = self.clients.get_mut(&who.client)
+        {
+            client.pending += 1;
+            self.parked.add(who, ask, on);
+        }
+    }
+
     /// Takes a request out of the waiting ones.
     pub(crate) fn unpark(&mut self, client: ClientId, tag: Tag) -> Option<Ask> {
         let ask = self.parked.remove(client, tag)?;
@@ -181,8 +221,11 @@ impl Kernel {
     }
 
     fn flush(&mut self, client: ClientId, tag: Tag) {
-        if let Some(Ask::Feeding(id)) = self.unpark(client, tag) {
-            self.unfeed(id);
+        match self.unpark(client, tag) {
+            Some(Ask::Feeding(id)) => self.unfeed(id),
+            Some(Ask::Far(tag)) => self.flush_there(tag),
+            Some(Ask::Ctl(run)) => run.fan().into_iter().for_each(|fan| self.drop_fan(fan)),
+            Some(Ask::Op(_)) | None => {}
         }
     }
 
@@ -194,6 +237,13 @@ impl Kernel {
         for tag in self.parked.of_fid(client, fid) {
             let cause = format!("fid {} was clunked", fid.0);
             self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::BADF, cause)));
+        }
+        for (tag, far) in self.parked.far_asks(client) {
+            if self.asks_of(far, fid) {
+                let cause = format!("fid {} was clunked", fid.0);
+                self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::BADF, cause)));
+                self.flush_there(far);
+            }
         }
     }
 
@@ -207,6 +257,7 @@ impl Kernel {
             self.clunk(client, fid);
         }
         self.clients.remove(&client);
+        self.callers.remove(&client);
     }
 
     /// Serves what was waked until nothing is left. Serving may wake more; each round only takes what waited

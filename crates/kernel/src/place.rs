@@ -3,39 +3,83 @@
 //! ```text
 //!   /                       Dir(Cloud)
 //!   /self                   Link(Home)            to net/<node>
-//!   /net                    Net
-//!   /net/<node>             Dir(Node)
+//!   /net /tree /phys        View
+//!   /net/<node>             Dir(Node), of another node Known
 //!   /net/<node>/...         Views(Node)           one link a view
 //!   /net/<node>/<id>        Dir(Session)
 //!   /net/<node>/<id>/<rank> Link(Member)          to the member's own directory
+//!   /tree/<node>            Dir(Tree)             the node and all below it; of another node Known
+//!   /phys/<loc>/…           Dir(Loc)              nodes with that location
 //!   <any of the Dirs>/<row> File(subject, row, format)
 //! ```
+//! What lies beyond another node's directory, and what only the parent knows, is `Far`: see `far`.
 
-use crate::{FidState, Kernel, Who, files, gone, limits, record::Format, rights::Owned};
+use crate::{
+    Kernel, Who,
+    cloud::{self, NodeNo},
+    far::{Anchor, Spot},
+    files, gone, limits,
+    park::Outcome,
+    record::Format,
+    rights::Owned,
+};
 use alloc::{
     format,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
 };
-use op::{Entry, Errno, Error, Fid, FileKind, Qid, Reply, Result, SessionId, Stat, Uid, Wall};
+use op::{Entry, Errno, Error, Fid, FileKind, NodeId, Qid, Reply, Result, SessionId, Stat, Uid, Wall};
 
 /// What core files can speak of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Subject {
     Cloud,
-    Node,
+    /// This node and all that is below it.
+    Tree,
+    /// What has a location: its number among the paths that were walked.
+    Loc(u32),
+    /// This node, as it was reached.
+    Node(View),
     Session(SessionId),
+}
+
+/// A way to order the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum View {
+    Net,
+    Tree,
+    Phys,
+}
+
+impl View {
+    const ALL: [View; 3] = [View::Net, View::Tree, View::Phys];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            View::Net => "net",
+            View::Tree => "tree",
+            View::Phys => "phys",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<View> {
+        View::ALL.into_iter().find(|view| view.name() == name)
+    }
 }
 
 /// A place in the tree. It stays one when what it speaks of is gone; using it then says so.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Place {
-    Net,
+    View(View),
     Dir(Subject),
+    /// Another node's directory, as this one knows it.
+    Known(NodeNo, View),
     Views(Subject),
     File(Subject, files::RowId, Format),
     Link(Link),
+    /// Elsewhere: the fid itself says where.
+    Far,
 }
 
 /// What a link leads to.
@@ -43,14 +87,16 @@ pub(crate) enum Place {
 pub(crate) enum Link {
     /// `self`.
     Home,
-    /// `.../net`: the same in the network view.
-    View(Subject),
+    /// `.../net`: the same in another view.
+    View(Subject, View),
     /// `<rank>` of a group.
     Member(SessionId, u32),
 }
 
 /// Cookies of sessions and members in listings start here; those of fixed names are below.
 const NUMBERED: u64 = 1 << 16;
+/// Those of nodes start here where there are sessions too.
+const NODES: u64 = 1 << 48;
 
 impl Place {
     /// The session that this place belongs to.
@@ -59,26 +105,36 @@ impl Place {
             Place::Dir(Subject::Session(id))
             | Place::Views(Subject::Session(id))
             | Place::File(Subject::Session(id), ..)
-            | Place::Link(Link::View(Subject::Session(id)) | Link::Member(id, _)) => Some(id),
-            Place::Net | Place::Dir(_) | Place::Views(_) | Place::File(..) | Place::Link(_) => None,
+            | Place::Link(Link::View(Subject::Session(id), _) | Link::Member(id, _)) => Some(id),
+            Place::View(_)
+            | Place::Dir(_)
+            | Place::Known(..)
+            | Place::Views(_)
+            | Place::File(..)
+            | Place::Link(_)
+            | Place::Far => None,
         }
     }
 
-    pub(crate) fn qid(self) -> Qid {
-        let (kind, path) = match self {
+    /// The file's number at its node.
+    fn number(self) -> (FileKind, u64) {
+        match self {
             Place::Dir(subject) => (FileKind::Dir, base(subject) | 1),
-            Place::Net => (FileKind::Dir, 2),
+            Place::View(view) => (FileKind::Dir, [2, 6, 7][view as usize]),
+            Place::Known(..) => (FileKind::Dir, base(Subject::Node(View::Net)) | 1),
             Place::Views(subject) => (FileKind::Dir, base(subject) | 3),
             Place::Link(Link::Home) => (FileKind::Link, 4),
-            Place::Link(Link::View(subject)) => (FileKind::Link, base(subject) | 5),
+            Place::Link(Link::View(subject, view)) => {
+                (FileKind::Link, base(subject) | [5, 6, 7][view as usize])
+            }
             Place::Link(Link::Member(id, rank)) => {
                 (FileKind::Link, base(Subject::Session(id)) | (1 << 17) | u64::from(rank))
             }
             Place::File(subject, row, format) => {
                 (FileKind::File, base(subject) | 0x100 | (u64::from(row.0) << 2) | format as u64)
             }
-        };
-        Qid { kind, version: 0, path }
+            Place::Far => (FileKind::File, 0),
+        }
     }
 }
 
@@ -86,36 +142,95 @@ impl Place {
 fn base(subject: Subject) -> u64 {
     match subject {
         Subject::Cloud => 0,
-        Subject::Node => 1 << 24,
+        Subject::Node(_) => 1 << 24,
+        Subject::Tree => 1 << 62,
+        Subject::Loc(no) => (1 << 61) | u64::from(no) << 24,
         Subject::Session(id) => (id.0 + 2) << 24,
     }
 }
 
+/// A node's numbers in the cloud's space of numbers: one to one, and different for each node (the finalizer of
+/// SplitMix64, Steele, Lea and Flood 2014).
+fn salted(id: NodeId, path: u64) -> u64 {
+    if id.0 == 0 {
+        return path;
+    }
+    let mut x = path ^ (id.0 >> 64) as u64 ^ id.0 as u64;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 impl Kernel {
+    /// The same file has the same number wherever in the cloud it is asked for; the root and its files are each node's own.
+    pub(crate) fn qid(&self, place: Place) -> Qid {
+        let (kind, path) = place.number();
+        let path = match place {
+            Place::Known(no, _) => self.cloud.known(no).map_or(path, |known| salted(known.id, path)),
+            _ if path < 1 << 24 => path,
+            _ => salted(self.node.id, path),
+        };
+        Qid { kind, version: 0, path }
+    }
+
     /// Whether what the place speaks of is still there.
     pub(crate) fn alive(&self, place: Place) -> Result<()> {
-        match place.session() {
-            Some(id) if !self.sessions.contains_key(&id) => Err(gone(id)),
+        match (place.session(), place) {
+            (Some(id), _) if !self.sessions.contains_key(&id) => Err(gone(id)),
+            (_, Place::Known(no, _)) if self.cloud.known(no).is_none() => {
+                Err(Error::new(Errno::STALE, "the node left the cloud"))
+            }
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn parent(&self, place: Place) -> Place {
+    pub(crate) fn parent(&mut self, place: Place) -> Place {
         match place {
-            Place::Dir(Subject::Cloud) | Place::Net | Place::Link(Link::Home) => Place::Dir(Subject::Cloud),
-            Place::Dir(Subject::Node) => Place::Net,
-            Place::Dir(Subject::Session(_)) => Place::Dir(Subject::Node),
+            Place::Dir(Subject::Cloud) | Place::View(_) | Place::Link(Link::Home) | Place::Far => {
+                Place::Dir(Subject::Cloud)
+            }
+            Place::Dir(Subject::Node(View::Phys)) => {
+                let loc = cloud::loc(&self.node.attrs).map(String::from);
+                loc.map_or(Place::View(View::Phys), |loc| self.loc_place(&loc))
+            }
+            Place::Dir(Subject::Node(_)) => Place::View(View::Net),
+            Place::Dir(Subject::Tree) => Place::View(View::Tree),
+            Place::Dir(Subject::Loc(no)) => {
+                let path = self.cloud.locs[no as usize].clone();
+                self.loc_place(path.rsplit_once('/').map_or("", |(before, _)| before))
+            }
+            Place::Dir(Subject::Session(_)) => Place::Dir(Subject::Node(View::Net)),
+            Place::Known(no, view) => {
+                let known = self.cloud.known(no);
+                let (parent, loc) = (known.map(|k| k.parent), known.and_then(|k| k.loc()).map(String::from));
+                match (view, parent.and_then(|id| self.node_no(id)), loc) {
+                    (View::Tree, Some(above), _) => Place::Known(above, View::Tree),
+                    (View::Tree, None, _) => Place::Dir(Subject::Tree),
+                    (View::Phys, _, Some(loc)) => self.loc_place(&loc),
+                    (view, ..) => Place::View(view),
+                }
+            }
             Place::Views(subject) | Place::File(subject, ..) => Place::Dir(subject),
-            Place::Link(Link::View(subject)) => Place::Views(subject),
+            Place::Link(Link::View(subject, _)) => Place::Views(subject),
             Place::Link(Link::Member(id, _)) => Place::Dir(Subject::Session(id)),
+        }
+    }
+
+    /// The directory of a location; the empty one is `phys` itself.
+    fn loc_place(&mut self, path: &str) -> Place {
+        match path {
+            "" => Place::View(View::Phys),
+            path => Place::Dir(Subject::Loc(self.loc_no(path))),
         }
     }
 
     /// Where a link leads; `None` if that is gone.
     pub(crate) fn target(&self, link: Link) -> Option<Place> {
         match link {
-            Link::Home => Some(Place::Dir(Subject::Node)),
-            Link::View(subject) => Some(Place::Dir(subject)),
+            Link::Home => Some(Place::Dir(Subject::Node(View::Net))),
+            Link::View(Subject::Node(_), View::Tree) => Some(Place::Dir(Subject::Tree)),
+            Link::View(Subject::Node(_), view) => Some(Place::Dir(Subject::Node(view))),
+            Link::View(subject, _) => Some(Place::Dir(subject)),
             Link::Member(group, rank) => {
                 Some(Place::Dir(Subject::Session(*self.sessions.get(&group)?.members.get(&rank)?)))
             }
@@ -127,9 +242,20 @@ impl Kernel {
         let node = &self.node.name;
         Ok(Reply::Linked(match link {
             Link::Home => format!("net/{node}"),
-            Link::View(Subject::Cloud) => "..".into(),
-            Link::View(Subject::Node) => format!("../../../net/{node}"),
-            Link::View(Subject::Session(id)) => format!("../../../../net/{node}/{}", id.0),
+            Link::View(subject, view) => {
+                let stands = match subject {
+                    Subject::Node(stands) => stands,
+                    Subject::Tree => View::Tree,
+                    Subject::Cloud | Subject::Loc(_) | Subject::Session(_) => View::Net,
+                };
+                let session = if let Subject::Session(id) = subject { Some(id.0.to_string()) } else { None };
+                let stands = self.view_of(None, stands).ok_or(Errno::NOENT)?;
+                // The link itself is no level, but `...` is.
+                let depth = stands.len() + usize::from(session.is_some()) + 1;
+                let up = core::iter::repeat_n(String::from(".."), depth);
+                let there = self.view_of(None, view).ok_or(Errno::NOENT)?;
+                up.chain(there).chain(session).collect::<Vec<_>>().join("/")
+            }
             Link::Member(..) => match self.target(link) {
                 Some(Place::Dir(Subject::Session(id))) => format!("../{}", id.0),
                 _ => return Err(Errno::NOENT.into()),
@@ -138,21 +264,50 @@ impl Kernel {
     }
 
     /// One step down or up.
-    fn step(&self, place: Place, name: &str) -> Result<Place> {
+    fn step(&mut self, place: Place, name: &str, up: bool) -> Result<Spot> {
         if name.len() > limits::NAME {
             return Err(Errno::NAMETOOLONG.into());
         }
         match name {
-            "." => return Ok(place),
-            ".." => return Ok(self.parent(place)),
+            "." => return Ok(Spot::Here(place)),
+            ".." => return Ok(Spot::Here(self.parent(place))),
             _ => {}
         }
         self.alive(place)?;
+        let above = |names: Vec<String>| Spot::There(Anchor::Up, names);
+        let here = |place: Place| Spot::Here(place);
         let found = match place {
-            Place::Net => (*name == *self.node.name).then_some(Place::Dir(Subject::Node)),
-            Place::Dir(subject) => self.step_in(subject, name),
-            Place::Views(subject) => (name == "net").then_some(Place::Link(Link::View(subject))),
-            Place::File(..) | Place::Link(_) => return Err(Errno::NOTDIR.into()),
+            Place::View(View::Net) if *name == *self.node.name => {
+                Some(here(Place::Dir(Subject::Node(View::Net))))
+            }
+            Place::View(View::Net) => match self.cloud.named(name) {
+                Some(no) => Some(here(Place::Known(no, View::Net))),
+                None => up.then(|| above(alloc::vec!["net".into(), name.into()])),
+            },
+            Place::View(view) if up => Some(above(alloc::vec![view.name().into(), name.into()])),
+            Place::View(View::Tree) => (*name == *self.node.name).then_some(here(Place::Dir(Subject::Tree))),
+            Place::View(View::Phys) => self.step_in_loc("", name).map(here),
+            Place::Dir(Subject::Loc(no)) if up => {
+                let mut names = self.loc_names(no);
+                names.push(name.into());
+                Some(above(names))
+            }
+            Place::Dir(Subject::Loc(no)) => {
+                let path = self.cloud.locs[no as usize].clone();
+                match files::find(Subject::Loc(no), name) {
+                    Some((row, format)) => Some(here(Place::File(Subject::Loc(no), row, format))),
+                    None => self.step_in_loc(&path, name).map(here),
+                }
+            }
+            Place::Known(no, view) => Some(Spot::There(Anchor::Node(no, view), alloc::vec![name.into()])),
+            Place::Dir(Subject::Node(_) | Subject::Tree) if name == "fs" && self.node.fs => {
+                Some(Spot::There(Anchor::Files, Vec::new()))
+            }
+            Place::Dir(subject) => self.step_in(subject, name).map(here),
+            Place::Views(subject) => View::named(name)
+                .filter(|view| self.view_of(None, *view).is_some())
+                .map(|view| here(Place::Link(Link::View(subject, view)))),
+            Place::File(..) | Place::Link(_) | Place::Far => return Err(Errno::NOTDIR.into()),
         };
         found.ok_or_else(|| self.not_found(place, name))
     }
@@ -163,14 +318,20 @@ impl Kernel {
         }
         let number = || name.parse::<u64>().ok().filter(|n| n.to_string() == name);
         match (subject, name) {
-            (Subject::Cloud, "net") => Some(Place::Net),
             (Subject::Cloud, "self") => Some(Place::Link(Link::Home)),
-            (Subject::Cloud, _) => None,
-            (Subject::Node | Subject::Session(_), "...") => Some(Place::Views(subject)),
-            (Subject::Node, _) => {
-                let id = SessionId(number()?);
-                self.sessions.contains_key(&id).then_some(Place::Dir(Subject::Session(id)))
-            }
+            (Subject::Cloud, _) => View::named(name).map(Place::View),
+            (Subject::Loc(_), _) => None,
+            (Subject::Node(_) | Subject::Tree | Subject::Session(_), "...") => Some(Place::Views(subject)),
+            (Subject::Node(_) | Subject::Tree, _) => match number() {
+                Some(id) => {
+                    let id = SessionId(id);
+                    self.sessions.contains_key(&id).then_some(Place::Dir(Subject::Session(id)))
+                }
+                None => {
+                    let child = self.child_named(name).filter(|_| subject == Subject::Tree)?;
+                    Some(Place::Known(child, View::Tree))
+                }
+            },
             (Subject::Session(id), _) => {
                 let rank = u32::try_from(number()?).ok()?;
                 self.sessions
@@ -182,18 +343,78 @@ impl Kernel {
         }
     }
 
-    fn not_found(&self, place: Place, name: &str) -> Error {
-        let cause = match place {
-            Place::Net => format!("no node is called {name}; this one is {}", self.node.name),
-            Place::Dir(Subject::Node) if name.bytes().all(|b| b.is_ascii_digit()) => {
-                format!("no session {name} on {}: it never was, or it was freed", self.node.name)
+    /// What has a name in a location: a further part of it, or a node that is just there.
+    fn step_in_loc(&mut self, path: &str, name: &str) -> Option<Place> {
+        let found = self.loc_entries(path).into_iter().find(|(entry, _)| entry == name)?;
+        Some(match found.1 {
+            Some(place) => place,
+            None => {
+                let deeper = if path.is_empty() { String::from(name) } else { format!("{path}/{name}") };
+                self.loc_place(&deeper)
             }
-            Place::Dir(_) | Place::Views(_) | Place::File(..) | Place::Link(_) => return Errno::NOENT.into(),
+        })
+    }
+
+    /// What is in a location, by name; `None` is a further part of a path. A node hides a part of the same name.
+    fn loc_entries(&self, path: &str) -> Vec<(String, Option<Place>)> {
+        let me = (cloud::loc(&self.node.attrs), &self.node.name, Place::Dir(Subject::Node(View::Phys)));
+        let others = self.cloud.nodes.iter().map(|(no, k)| (k.loc(), &k.name, Place::Known(*no, View::Phys)));
+        let mut all = alloc::collections::BTreeMap::new();
+        for (loc, name, place) in core::iter::once(me).chain(others) {
+            let Some(loc) = loc.filter(|loc| cloud::within(Some(loc), path)) else { continue };
+            match loc[path.len()..].trim_start_matches('/') {
+                "" => drop(all.insert(String::from(&**name), Some(place))),
+                rest => {
+                    let part = rest.split('/').next().unwrap_or_default();
+                    all.entry(String::from(part)).or_insert(None);
+                }
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    fn not_found(&self, place: Place, name: &str) -> Error {
+        let me = &self.node.name;
+        let cause = match place {
+            Place::View(View::Net) => match &self.cloud.lost {
+                Some((parent, since, why)) => {
+                    let since = crate::notices::rfc3339(*since);
+                    let cause = format!(
+                        "{name} is not below {me}, and {parent}, its parent, is down since {since}: {why}"
+                    );
+                    return Error::new(Errno::HOSTUNREACH, cause);
+                }
+                None if self.cloud.nodes.is_empty() => {
+                    format!("no node is called {name}; this one is {me}")
+                }
+                None => format!("no node is called {name}"),
+            },
+            Place::Dir(Subject::Node(_)) if name == "fs" => {
+                let cause = format!("{me} does not offer its files: uem up --fs would");
+                return Error::new(Errno::NOENT, cause);
+            }
+            Place::Dir(Subject::Node(_)) if name.bytes().all(|b| b.is_ascii_digit()) => {
+                format!("no session {name} on {me}: it never was, or it was freed")
+            }
+            Place::View(_)
+            | Place::Dir(_)
+            | Place::Known(..)
+            | Place::Views(_)
+            | Place::File(..)
+            | Place::Link(_)
+            | Place::Far => return Errno::NOENT.into(),
         };
         Error::new(Errno::NOENT, cause)
     }
 
-    pub(crate) fn walk(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Result<Reply> {
+    pub(crate) fn walk(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Outcome {
+        match self.walk_steps(who, fid, newfid, names) {
+            Ok(outcome) => outcome,
+            Err(error) => Err(error).into(),
+        }
+    }
+
+    fn walk_steps(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Result<Outcome> {
         let client = self.clients.get(&who.client).ok_or(Errno::STALE)?;
         let from = client.fids.get(&fid).ok_or_else(|| unknown_fid(fid))?;
         if fid != newfid && client.fids.contains_key(&newfid) {
@@ -214,58 +435,130 @@ impl Kernel {
                 format!("a walk has at most {} steps", limits::STEPS),
             ));
         }
-        let (links, mut place) = (client.links, from.place);
-        let mut qids = Vec::with_capacity(names.len());
-        for (i, name) in names.iter().enumerate() {
-            if let Place::Link(link) = place {
-                place = self.target(link).ok_or(Errno::NOENT)?;
-            }
-            place = match self.step(place, name) {
-                Ok(next) => next,
-                Err(error) if i == 0 => return Err(error),
-                Err(_) => return Ok(Reply::Walked(qids)),
+        let (links, uid, up) = (from.links, from.uid, self.goes_up(who.client));
+        let mut relative = from.far.as_deref().map(|far| far.rest.len());
+        let mut spot = match from.far.as_deref() {
+            Some(far) => Spot::There(far.anchor, far.rest.clone()),
+            None => Spot::Here(from.place),
+        };
+        let mut qids: Vec<Option<Qid>> = Vec::with_capacity(names.len());
+        for name in names {
+            relative = relative.filter(|_| name != "..");
+            let next = match spot {
+                Spot::Here(place) => {
+                    let place = match place {
+                        Place::Link(link) => self.target(link).ok_or(Errno::NOENT)?,
+                        place => place,
+                    };
+                    self.step(place, name, up)
+                }
+                Spot::There(anchor, rest) => {
+                    let had = rest.len();
+                    let next = self.step_there(anchor, rest, name);
+                    // Through a link to another view: what follows has another name.
+                    let longer = matches!(&next, Ok(Spot::There(_, rest)) if rest.len() == had + 1);
+                    relative = relative.filter(|_| longer);
+                    next
+                }
             };
-            if let (Place::Link(link), false) = (place, links) {
-                place = self.target(link).ok_or(Errno::NOENT)?;
+            spot = match next {
+                Ok(spot) => spot,
+                Err(error) if qids.is_empty() => return Err(error),
+                Err(_) => {
+                    // What lies behind a far step is not known to be there.
+                    let known: Vec<Qid> = qids.iter().map_while(|q| *q).collect();
+                    return Ok(Outcome::Reply(Reply::Walked(known)));
+                }
+            };
+            if let (Spot::Here(Place::Link(link)), false) = (&spot, links) {
+                spot = Spot::Here(self.target(*link).ok_or(Errno::NOENT)?);
             }
-            qids.push(place.qid());
+            qids.push(match &spot {
+                Spot::Here(place) => Some(self.qid(*place)),
+                Spot::There(..) => None,
+            });
         }
-        let client = self.clients.get_mut(&who.client).expect("looked up above");
-        client.fids.insert(newfid, FidState { place, open: None });
-        Ok(Reply::Walked(qids))
+        Ok(match spot {
+            Spot::Here(place) => self.walked_here(who, newfid, place, None, qids, uid, links),
+            Spot::There(anchor, rest) => self.walk_far(who, (fid, newfid), (anchor, rest), qids, relative),
+        })
     }
 
     /// Names and places below a directory, after a cookie, at most `count`; each with its own cookie.
     fn children(&self, place: Place, after: u64, count: usize) -> Vec<(u64, String, Place)> {
         let mut fixed: Vec<(String, Place)> = Vec::new();
         if after < NUMBERED {
+            let me = || String::from(&*self.node.name);
             match place {
-                Place::Net => fixed.push((String::from(&*self.node.name), Place::Dir(Subject::Node))),
-                Place::Views(subject) => fixed.push(("net".into(), Place::Link(Link::View(subject)))),
+                Place::View(View::Net) => fixed.push((me(), Place::Dir(Subject::Node(View::Net)))),
+                Place::View(View::Tree) => fixed.push((me(), Place::Dir(Subject::Tree))),
+                Place::Views(subject) => {
+                    let views = View::ALL.into_iter().filter(|view| self.view_of(None, *view).is_some());
+                    fixed.extend(views.map(|v| (v.name().into(), Place::Link(Link::View(subject, v)))));
+                }
                 Place::Dir(subject) => {
                     fixed.extend(files::names(subject).map(|(n, row, f)| (n, Place::File(subject, row, f))));
                     match subject {
-                        Subject::Cloud => fixed
-                            .extend([("net".into(), Place::Net), ("self".into(), Place::Link(Link::Home))]),
-                        Subject::Node | Subject::Session(_) => {
-                            fixed.push(("...".into(), Place::Views(subject)))
+                        Subject::Cloud => {
+                            fixed.extend(View::ALL.map(|view| (view.name().into(), Place::View(view))));
+                            fixed.push(("self".into(), Place::Link(Link::Home)));
                         }
+                        Subject::Node(_) | Subject::Tree | Subject::Session(_) => {
+                            fixed.push(("...".into(), Place::Views(subject)));
+                            if self.node.fs && !matches!(subject, Subject::Session(_)) {
+                                fixed.push(("fs".into(), Place::Far));
+                            }
+                        }
+                        Subject::Loc(_) => {}
                     }
                 }
-                Place::File(..) | Place::Link(_) => {}
+                Place::View(View::Phys)
+                | Place::Known(..)
+                | Place::File(..)
+                | Place::Link(_)
+                | Place::Far => {}
             }
         }
         let fixed = fixed.into_iter().enumerate().map(|(i, (name, place))| (i as u64 + 1, name, place));
         let mut found: Vec<_> = fixed.filter(|(cookie, ..)| *cookie > after).take(count).collect();
-        let left = count - found.len();
         let from = after.saturating_add(1).saturating_sub(NUMBERED);
+        let left = count - found.len();
         match place {
-            Place::Dir(Subject::Node) => found.extend(
-                self.sessions
-                    .range(SessionId(from)..)
-                    .take(left)
-                    .map(|(id, _)| (NUMBERED + id.0, id.0.to_string(), Place::Dir(Subject::Session(*id)))),
-            ),
+            Place::View(View::Net) => {
+                let from = NodeNo(u32::try_from(from).unwrap_or(u32::MAX));
+                found.extend(self.cloud.nodes.range(from..).take(left).map(|(no, known)| {
+                    let place = Place::Known(*no, View::Net);
+                    (NUMBERED + u64::from(no.0), String::from(&*known.name), place)
+                }));
+            }
+            Place::Dir(Subject::Node(_) | Subject::Tree) => {
+                if after < NODES {
+                    found.extend(self.sessions.range(SessionId(from)..).take(left).map(|(id, _)| {
+                        (NUMBERED + id.0, id.0.to_string(), Place::Dir(Subject::Session(*id)))
+                    }));
+                }
+                if place == Place::Dir(Subject::Tree) {
+                    let from = after.saturating_add(1).saturating_sub(NODES);
+                    let from = NodeNo(u32::try_from(from).unwrap_or(u32::MAX));
+                    let children =
+                        self.cloud.nodes.range(from..).filter(|(_, known)| known.parent == self.node.id);
+                    found.extend(children.take(count - found.len()).map(|(no, known)| {
+                        let place = Place::Known(*no, View::Tree);
+                        (NODES + u64::from(no.0), String::from(&*known.name), place)
+                    }));
+                }
+            }
+            Place::View(View::Phys) | Place::Dir(Subject::Loc(_)) => {
+                let path: Arc<str> = match place {
+                    Place::Dir(Subject::Loc(no)) => self.cloud.locs[no as usize].clone(),
+                    _ => "".into(),
+                };
+                let entries = self.loc_entries(&path).into_iter().enumerate().skip(from as usize).take(left);
+                found.extend(entries.map(|(i, (name, place))| {
+                    // A further part of a path has no number until it is walked to; its kind is what counts.
+                    (NUMBERED + i as u64, name, place.unwrap_or(Place::View(View::Phys)))
+                }));
+            }
             Place::Dir(Subject::Session(id)) => {
                 let members = self.sessions.get(&id).map(|s| &s.members);
                 let from = u32::try_from(from).unwrap_or(u32::MAX);
@@ -275,14 +568,19 @@ impl Kernel {
                     },
                 ));
             }
-            Place::Net | Place::Dir(Subject::Cloud) | Place::Views(_) | Place::File(..) | Place::Link(_) => {}
+            Place::View(View::Tree)
+            | Place::Dir(Subject::Cloud)
+            | Place::Known(..)
+            | Place::Views(_)
+            | Place::File(..)
+            | Place::Link(_)
+            | Place::Far => {}
         }
         found
     }
 
-    pub(crate) fn list(&self, who: Who, place: Place, cookie: u64, count: u32) -> Result<Reply> {
+    pub(crate) fn list(&self, place: Place, links: bool, cookie: u64, count: u32) -> Result<Reply> {
         self.alive(place)?;
-        let links = self.clients.get(&who.client).is_some_and(|c| c.links);
         let entry = |(cookie, name, place): (u64, String, Place)| {
             let place = match place {
                 Place::Link(link) if !links => self.target(link).unwrap_or(place),
@@ -298,16 +596,27 @@ impl Kernel {
         self.alive(place)?;
         let name = match place {
             Place::Dir(Subject::Cloud) => "/".into(),
-            Place::Net => "net".into(),
-            Place::Dir(Subject::Node) => String::from(&*self.node.name),
+            Place::View(view) => view.name().into(),
+            Place::Dir(Subject::Node(_) | Subject::Tree) => String::from(&*self.node.name),
+            Place::Dir(Subject::Loc(no)) => {
+                let path = &self.cloud.locs[no as usize];
+                path.rsplit('/').next().unwrap_or_default().into()
+            }
             Place::Dir(Subject::Session(id)) => id.0.to_string(),
+            Place::Known(no, _) => self.cloud.known(no).map(|k| String::from(&*k.name)).unwrap_or_default(),
             Place::Views(_) => "...".into(),
             Place::Link(Link::Home) => "self".into(),
-            Place::Link(Link::View(_)) => "net".into(),
+            Place::Link(Link::View(_, view)) => view.name().into(),
             Place::Link(Link::Member(_, rank)) => rank.to_string(),
             Place::File(_, row, format) => format!("{}{}", row.row().name, format.suffix()),
+            Place::Far => return Err(Errno::IO.into()),
         };
         Ok(Reply::Stat(self.attributes(place, name)))
+    }
+
+    /// Attributes of a place, under another name and identity.
+    pub(crate) fn stat_as(&self, place: Place, name: String, qid: Qid, mode: u32) -> Stat {
+        Stat { qid, mode, ..self.attributes(place, name) }
     }
 
     fn attributes(&self, place: Place, name: String) -> Stat {
@@ -323,14 +632,24 @@ impl Kernel {
                 (files::Kind::Edit(edit), Some(session)) => (edit.read)(session).len() as u64,
                 _ => 0,
             },
-            Place::Net | Place::Dir(_) | Place::Views(_) | Place::File(..) => 0,
+            Place::View(_)
+            | Place::Dir(_)
+            | Place::Known(..)
+            | Place::Views(_)
+            | Place::File(..)
+            | Place::Far => 0,
         };
         let mtime = match place.session().and_then(|id| self.sessions.get(&id)) {
             Some(session) => session.changed(),
             None => self.node.started,
         };
         let mode = u32::from(owned.mode);
-        Stat { name, qid: place.qid(), mode, uid: owned.uid.0, gid: owned.gid, user, group, size, mtime }
+        let mut qid = self.qid(place);
+        if let Place::Far = place {
+            // `fs` in a listing.
+            qid = Qid { kind: FileKind::Dir, version: 0, path: salted(self.node.id, (1 << 60) | 1) };
+        }
+        Stat { name, qid, mode, uid: owned.uid.0, gid: owned.gid, user, group, size, mtime }
     }
 
     fn names_of(&self, owned: Owned) -> (Arc<str>, Arc<str>) {
@@ -358,7 +677,7 @@ impl Kernel {
             // A session's directory shows the session's mode itself, so that `chmod g+w`, which begins with what is
             // shown, opens nothing else. Anybody may look into it all the same.
             Place::Dir(Subject::Session(_)) => 0o111 | shared(),
-            Place::Net | Place::Dir(_) | Place::Views(_) => 0o555,
+            Place::View(_) | Place::Dir(_) | Place::Known(..) | Place::Views(_) | Place::Far => 0o555,
         };
         Owned { uid, gid, mode }
     }

@@ -2,7 +2,7 @@
 //! member of a group, or on every session that a set holds.
 
 use crate::{
-    Kernel, Who, acts, gone,
+    Kernel, Who, acts, gather, gone,
     life::KILL,
     notices::What,
     park::{Ask, On, Outcome},
@@ -37,8 +37,8 @@ pub(crate) type Act = fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step
 pub(crate) enum Run {
     /// To a session.
     Session { act: Act, reach: Reach },
-    /// To the node itself.
-    Node(fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>),
+    /// To the node itself; written to a set, to each node of it where `set`.
+    Node { act: fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>, set: bool },
     /// Goes before another verb.
     Prefix,
 }
@@ -197,9 +197,37 @@ pub static VERBS: &[Verb] = &[
         example: "untag job",
     },
     Verb {
+        name: "drain",
+        usage: "",
+        run: Run::Node { act: acts::drain, set: true },
+        doc: "of a node: start nothing new; what runs goes on. Of a set: of each node in it.",
+        example: "drain",
+    },
+    Verb {
+        name: "resume",
+        usage: "",
+        run: Run::Node { act: acts::resume, set: true },
+        doc: "of a node that was drained: take sessions again.",
+        example: "resume",
+    },
+    Verb {
+        name: "label",
+        usage: "key=value…",
+        run: Run::Node { act: acts::label, set: true },
+        doc: "attributes of a node, shown in info; `loc=a/b/c` is its place in phys/. An empty value takes one away.",
+        example: "label loc=home/rack1",
+    },
+    Verb {
+        name: "leave",
+        usage: "",
+        run: Run::Node { act: acts::leave, set: true },
+        doc: "of a node: leave the cloud for good, with all that is below it; its programs go on. Of a node that is down: forget it.",
+        example: "leave",
+    },
+    Verb {
         name: "down",
         usage: "[keep]",
-        run: Run::Node(acts::down),
+        run: Run::Node { act: acts::down, set: false },
         doc: "stop the node, and what runs on it; with `keep`, leave its programs running for the next `uem up` to find.",
         example: "down keep",
     },
@@ -235,12 +263,30 @@ pub(crate) struct CtlRun {
     reached: usize,
     problems: Vec<(SessionId, Error)>,
     best_effort: bool,
+    /// The same line at everybody else in a set.
+    fan: Option<u64>,
 }
 
 impl CtlRun {
     pub(crate) fn new(subject: Subject, fid: Option<Fid>, lines: Vec<u8>, len: u32) -> CtlRun {
         let (waiting, problems) = (Vec::new(), Vec::new());
-        CtlRun { subject, fid, lines, at: 0, len, waiting, reached: 0, problems, best_effort: false }
+        CtlRun {
+            subject,
+            fid,
+            lines,
+            at: 0,
+            len,
+            waiting,
+            reached: 0,
+            problems,
+            best_effort: false,
+            fan: None,
+        }
+    }
+
+    /// What it waits for elsewhere.
+    pub(crate) fn fan(&self) -> Option<u64> {
+        self.fan
     }
 }
 
@@ -259,7 +305,13 @@ impl Kernel {
             if let Some(id) = self.still_starting(&mut run) {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
             }
-            if let Err(error) = self.line_over(&mut run) {
+            let elsewhere = match run.fan.map(|fan| (fan, self.fan_over(fan))) {
+                Some((fan, None)) => return Outcome::Park(On::Fan(fan), Ask::Ctl(run)),
+                Some((_, Some(over))) => over,
+                None => None,
+            };
+            run.fan = None;
+            if let Err(error) = self.line_over(&mut run, elsewhere) {
                 return self.line_failed(who, &run, error);
             }
             let Some(len) = run.lines[run.at..].iter().position(|b| *b == b'\n') else {
@@ -282,6 +334,7 @@ impl Kernel {
     /// Nothing of a write runs after the line that failed: not its last part either, which has no newline yet and
     /// would run at the close.
     fn line_failed(&mut self, who: Who, run: &CtlRun, error: Error) -> Outcome {
+        run.fan.into_iter().for_each(|fan| self.drop_fan(fan));
         if let Some(fid) = run.fid {
             self.forget_partial(who, fid);
         }
@@ -312,25 +365,31 @@ impl Kernel {
     }
 
     /// What a line that reached several came to as one answer.
-    fn line_over(&mut self, run: &mut CtlRun) -> Result<()> {
+    fn line_over(&mut self, run: &mut CtlRun, elsewhere: Option<(u64, Error)>) -> Result<()> {
         let mut problems = core::mem::take(&mut run.problems);
         // The first is the first member's, in whatever order they were told.
         problems.sort_by_key(|(id, _)| *id);
         let reached = core::mem::take(&mut run.reached);
-        let Some((id, first)) = problems.first() else { return Ok(()) };
+        let here = problems.first().map(|(id, first)| {
+            let cause = format!("net/{}/{}: {first}", self.node.name, id.0);
+            (problems.len(), Error::new(first.errno, cause), first)
+        });
         if run.best_effort {
             return Ok(());
         }
-        if reached == 1 {
-            return Err(first.clone());
+        match (here, elsewhere) {
+            (None, None) => Ok(()),
+            (None, Some((failed, first))) => Err(gather::tallied(failed, &first)),
+            (Some((1, _, alone)), None) if reached == 1 => Err(alone.clone()),
+            (Some((failed, first, _)), None) if matches!(run.subject, Subject::Session(_)) => {
+                let cause = format!("{failed} of {reached} failed; the first, {first}");
+                Err(Error::new(first.errno, cause))
+            }
+            (Some((failed, first, _)), elsewhere) => {
+                let more = elsewhere.map_or(0, |(failed, _)| failed);
+                Err(gather::tallied(failed as u64 + more, &first))
+            }
         }
-        let cause = format!(
-            "{} of {reached} failed; the first, net/{}/{}: {first}",
-            problems.len(),
-            self.node.name,
-            id.0
-        );
-        Err(Error::new(first.errno, cause))
     }
 
     /// A line for a session that is just starting waits until it has.
@@ -344,7 +403,7 @@ impl Kernel {
         let told = |k: &mut Kernel, verb: &str, error: Error| {
             let (session, owner) = match subject {
                 Subject::Session(id) => (Some(id), k.sessions.get(&id).map_or(uid, |s| s.owner)),
-                Subject::Cloud | Subject::Node => (None, uid),
+                Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => (None, uid),
             };
             k.failed(session, owner, verb, "ctl", &error);
             Err(error)
@@ -372,22 +431,38 @@ impl Kernel {
         };
         let result = match &verb.run {
             Run::Prefix => Err(Error::new(Errno::INVAL, "try and dry go before a verb")),
-            Run::Node(act) => match subject {
+            Run::Node { act, set } => match subject {
                 Subject::Session(_) => {
                     Err(Error::new(Errno::INVAL, format!("{name} is for a node's ctl, not for a session's")))
                 }
-                Subject::Cloud | Subject::Node if dry => {
-                    self.would_reach(None, uid, &name);
-                    return Ok(Line::Done);
+                Subject::Cloud | Subject::Tree | Subject::Loc(_) if !set && !self.is_alone() => {
+                    let cause = format!("{name} is for one node: write it to net/<node>/ctl");
+                    Err(Error::new(Errno::INVAL, cause))
                 }
-                Subject::Cloud | Subject::Node => act(self, uid, &words),
+                Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
+                    if *set {
+                        run.fan = self.fan_out(uid, subject, line);
+                    }
+                    match self.holds_me(subject) {
+                        true if dry => {
+                            self.would_reach(None, uid, &name);
+                            Ok(())
+                        }
+                        true => act(self, uid, &words),
+                        false => Ok(()),
+                    }
+                }
             },
             Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name) {
                 Ok(ids) if dry => {
+                    run.fan = self.fan_out(uid, subject, line);
                     ids.iter().for_each(|id| self.would_reach(Some(*id), uid, &name));
                     return Ok(Line::Done);
                 }
-                Ok(ids) => return self.run_on(uid, run, *act, &name, &words, &ids),
+                Ok(ids) => {
+                    run.fan = self.fan_out(uid, subject, line);
+                    return self.run_on(uid, run, *act, &name, &words, &ids);
+                }
                 Err(error) => Err(error),
             },
         };
@@ -420,7 +495,10 @@ impl Kernel {
                     Reach::Members | Reach::All => session.members.values().copied().collect(),
                 })
             }
-            Subject::Cloud | Subject::Node => {
+            Subject::Loc(_) if !self.holds_me(subject) && !matches!(reach, Reach::Members | Reach::Whole) => {
+                Ok(Vec::new())
+            }
+            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
                 let mine = self.sessions.values().filter(|s| self.stands_for(uid, s.owner));
                 match reach {
                     Reach::Members | Reach::Whole => Err(Error::new(
@@ -459,7 +537,10 @@ impl Kernel {
             }
         }
         if waiting.is_empty() {
-            self.line_over(run)?;
+            // With an answer from elsewhere to come, what failed here is told with it.
+            if run.fan.is_none() {
+                self.line_over(run, None)?;
+            }
             return Ok(Line::Done);
         }
         Ok(Line::Waiting(waiting))

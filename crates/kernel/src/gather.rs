@@ -1,0 +1,437 @@
+//! Aggregates: files of a set whose parts are gathered from the nodes that have them. Each child link is asked for what is
+//! below it, and gathers in turn; lines are never torn. Commands go out the same way.
+//!
+//! ```text
+//!   wait of the cloud ─┬─ what ended here
+//!                      ├─ child b: its wait ─┬─ …
+//!                      └─ child c: its wait
+//! ```
+
+use crate::{
+    ClientId, Kernel, LinkId, Who,
+    cloud::{self, Known, NodeNo},
+    far::Purpose,
+    files::{Kind, Open, RowId},
+    limits,
+    park::On,
+    place::{Place, Subject},
+    record::Format,
+};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use op::{Access, Errno, Error, Fid, Op, Reply, Tag, Uid};
+
+/// What an open file of a set has from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<Part>,
+    /// Whole lines that the reader has not got yet.
+    pub(crate) text: Vec<u8>,
+    user: Arc<str>,
+    next: u64,
+}
+
+/// One child link's part.
+#[derive(Debug)]
+pub(crate) struct Part {
+    number: u64,
+    link: LinkId,
+    name: Arc<str>,
+    fid: Option<Fid>,
+    reading: Option<Tag>,
+    offset: u64,
+    /// A line that is not whole yet.
+    torn: Vec<u8>,
+    pub(crate) over: Over,
+}
+
+/// Whether a part has more to say.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Over {
+    No,
+    Ended,
+    Broken(Error),
+}
+
+/// A line that others run too.
+#[derive(Debug, Default)]
+pub(crate) struct Fan {
+    left: usize,
+    /// How many failed, and the first that was told.
+    failed: u64,
+    first: Option<Error>,
+    /// Failures on the way to a child's `ctl`, before its last answer.
+    before: BTreeMap<LinkId, Error>,
+}
+
+impl Parts {
+    /// Whether every part has said all that it will.
+    pub(crate) fn over(&self) -> bool {
+        self.parts.iter().all(|part| part.over != Over::No)
+    }
+
+    /// The first part that was lost on the way.
+    pub(crate) fn broken(&self) -> Option<&Error> {
+        self.parts.iter().find_map(|part| match &part.over {
+            Over::Broken(error) => Some(error),
+            Over::No | Over::Ended => None,
+        })
+    }
+}
+
+// ── who is in a set ────────────────────────────────────────────────────────────────────────
+
+impl Kernel {
+    fn loc_path(&self, subject: Subject) -> Option<&str> {
+        match subject {
+            Subject::Loc(no) => Some(&self.cloud.locs[no as usize]),
+            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
+        }
+    }
+
+    /// Whether this node itself is in a set.
+    pub(crate) fn holds_me(&self, subject: Subject) -> bool {
+        self.loc_path(subject).is_none_or(|path| cloud::within(cloud::loc(&self.node.attrs), path))
+    }
+
+    /// Other nodes of a set.
+    pub(crate) fn set_nodes(&self, subject: Subject) -> impl Iterator<Item = (NodeNo, &Known)> {
+        let path = self.loc_path(subject);
+        let set = matches!(subject, Subject::Cloud | Subject::Tree | Subject::Loc(_));
+        let held = move |known: &Known| path.is_none_or(|path| cloud::within(known.loc(), path));
+        self.cloud.nodes.iter().filter(move |(_, known)| set && held(known)).map(|(no, known)| (*no, known))
+    }
+
+    /// Links below which there is something of a set.
+    fn set_links(&self, subject: Subject) -> Vec<(LinkId, Arc<str>)> {
+        if !matches!(subject, Subject::Cloud | Subject::Tree | Subject::Loc(_)) {
+            return Vec::new();
+        }
+        let wanted = |link: LinkId| match subject {
+            Subject::Loc(_) => self.set_nodes(subject).any(|(_, known)| known.via == Some(link)),
+            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => true,
+        };
+        let children = self.cloud.children().filter(|(link, _)| wanted(*link));
+        children.map(|(link, tie)| (link, tie.peer.as_ref().map_or("".into(), |p| p.name.clone()))).collect()
+    }
+
+    /// Children of this node in a set that cannot be reached: what is below them is not reached either.
+    fn set_lost(&self, subject: Subject) -> Vec<NodeNo> {
+        let me = self.node.id;
+        let cut = self.set_nodes(subject).filter(|(_, known)| known.via.is_none());
+        let top = cut.filter(|(_, k)| k.parent == me || self.node_no(k.parent).is_none());
+        top.map(|(no, _)| no).collect()
+    }
+
+    /// What a set's file is called at the other end of a child link.
+    fn set_names(&self, subject: Subject, file: &str) -> Vec<String> {
+        let mut names = match subject {
+            Subject::Loc(no) => self.loc_names(no),
+            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => Vec::new(),
+        };
+        names.push(file.into());
+        names
+    }
+
+    pub(crate) fn loc_names(&self, no: u32) -> Vec<String> {
+        let path = &self.cloud.locs[no as usize];
+        core::iter::once("phys").chain(path.split('/').filter(|n| !n.is_empty())).map(String::from).collect()
+    }
+}
+
+// ── files that are gathered ────────────────────────────────────────────────────────────────
+
+impl Kernel {
+    /// The parts of a set's file that is being opened; `None` where this node has all of it.
+    pub(crate) fn gather(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        subject: Subject,
+        row: RowId,
+        format: Format,
+    ) -> Option<Parts> {
+        if !matches!(row.row().kind, Kind::Wait | Kind::Events | Kind::Failures) {
+            return None;
+        }
+        let links = self.set_links(subject);
+        let lost = self.set_lost(subject);
+        if links.is_empty() && lost.is_empty() {
+            return None;
+        }
+        let mut all = Parts { user: self.user(who.uid).name.clone(), ..Parts::default() };
+        // Of what is gone nobody waits for lines; `wait` says so, since it cannot say that all have ended.
+        if !matches!(row.row().kind, Kind::Events) {
+            for no in lost {
+                let (error, name) = (self.is_down(no), self.cloud.nodes[&no].name.clone());
+                all.parts.push(Part::new(all.next, LinkId::FILES, name, Over::Broken(error)));
+                all.next += 1;
+            }
+        }
+        for (link, name) in links {
+            let names = self.set_names(subject, &format!("{}{}", row.row().name, format.suffix()));
+            self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
+        }
+        Some(all)
+    }
+
+    fn add_part(
+        &mut self,
+        all: &mut Parts,
+        client: ClientId,
+        fid: Fid,
+        (link, name): (LinkId, Arc<str>),
+        names: &[String],
+        offset: u64,
+    ) {
+        let number = all.next;
+        all.next += 1;
+        let access = Access { read: true, ..Access::default() };
+        let purpose = || Purpose::Part { client, fid, part: number, read: false };
+        let user = all.user.clone();
+        let mut part = match self.open_there(link, &user, names, access, purpose) {
+            Ok(there) => Part { fid: Some(there), ..Part::new(number, link, name, Over::No) },
+            Err(error) => Part::new(number, link, name, Over::Broken(error)),
+        };
+        part.offset = offset;
+        self.read_part(client, fid, &mut part);
+        all.parts.push(part);
+    }
+
+    fn read_part(&mut self, client: ClientId, fid: Fid, part: &mut Part) {
+        if let (Some(there), None, Over::No) = (part.fid, part.reading, &part.over) {
+            let purpose = Purpose::Part { client, fid, part: part.number, read: true };
+            let count = limits::FAR_IO as u32;
+            let op = Op::Read { fid: there, offset: part.offset, count, wait: true };
+            part.reading = Some(self.ask(part.link, crate::Lane::Control, purpose, op));
+        }
+    }
+
+    fn parts_mut(&mut self, client: ClientId, fid: Fid) -> Option<&mut Parts> {
+        self.clients.get_mut(&client)?.fids.get_mut(&fid)?.open.as_mut()?.parts.as_deref_mut()
+    }
+
+    /// A child has answered for its part.
+    pub(crate) fn part_answered(
+        &mut self,
+        client: ClientId,
+        fid: Fid,
+        number: u64,
+        read: bool,
+        reply: Reply,
+    ) {
+        let Some(all) = self.parts_mut(client, fid) else { return };
+        let Some(at) = all.parts.iter().position(|part| part.number == number) else { return };
+        let part = &mut all.parts[at];
+        if read {
+            part.reading = None;
+        }
+        match reply {
+            Reply::Failed(error) if part.over == Over::No => part.over = Over::Broken(error),
+            Reply::Data(data) if read && data.is_empty() => part.over = Over::Ended,
+            Reply::Data(data) if read => {
+                // From the end on means from there on.
+                part.offset = if part.offset == u64::MAX { 0 } else { part.offset + data.len() as u64 };
+                part.torn.extend(data);
+                let whole = part.torn.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+                let lines: Vec<u8> = part.torn.drain(..whole).collect();
+                all.text.extend(lines);
+                if part.torn.len() > limits::TEXT {
+                    part.over = Over::Broken(Error::new(Errno::PROTO, "a line without an end"));
+                }
+            }
+            _ => {}
+        }
+        self.read_parts(client, fid);
+        self.parked.notify(On::Parts(client, fid));
+    }
+
+    /// Asks on, where the reader is not too far behind.
+    pub(crate) fn read_parts(&mut self, client: ClientId, fid: Fid) {
+        let Some(all) = self.parts_mut(client, fid) else { return };
+        if all.text.len() >= limits::GATHERED {
+            return;
+        }
+        let mut parts = core::mem::take(&mut all.parts);
+        parts.iter_mut().for_each(|part| self.read_part(client, fid, part));
+        if let Some(all) = self.parts_mut(client, fid) {
+            all.parts = parts;
+        }
+    }
+
+    /// Lines from elsewhere that came since.
+    pub(crate) fn take_parts(&mut self, client: ClientId, fid: Fid) -> Vec<u8> {
+        let text = self.parts_mut(client, fid).map(|all| core::mem::take(&mut all.text)).unwrap_or_default();
+        self.read_parts(client, fid);
+        text
+    }
+
+    /// The file is closed: the other ends need not go on.
+    pub(crate) fn drop_parts(&mut self, all: Parts) {
+        for part in all.parts {
+            if let Some(tag) = part.reading {
+                self.flush_there(tag);
+            }
+            if let Some(fid) = part.fid {
+                self.clunk_there(part.link, crate::Lane::Control, fid);
+            }
+        }
+    }
+
+    /// A child is there, perhaps again: who reads what happens in a set that it is in is told what happens there from now on.
+    pub(crate) fn regather(&mut self, link: LinkId) {
+        let Some(peer) = self.cloud.links.get(&link).and_then(|tie| tie.peer.as_ref()).filter(|p| !p.above)
+        else {
+            return;
+        };
+        let name = peer.name.clone();
+        let mut readers: Vec<(ClientId, Fid, Subject)> = Vec::new();
+        for (client, state) in &self.clients {
+            for (fid, state) in &state.fids {
+                if let (Place::File(subject, row, _), Some(_)) = (state.place, &state.open)
+                    && matches!(row.row().kind, Kind::Events)
+                    && matches!(subject, Subject::Cloud | Subject::Tree)
+                {
+                    readers.push((*client, *fid, subject));
+                }
+            }
+        }
+        for (client, fid, subject) in readers {
+            let user = self.clients[&client].fids[&fid].open.as_ref().map(|open| open.uid);
+            let user = self.user(user.unwrap_or(self.node.owner.uid)).name.clone();
+            let mut all = match self.open_of(client, fid).and_then(|open| open.parts.take()) {
+                Some(all) => all,
+                None => alloc::boxed::Box::new(Parts { user, ..Parts::default() }),
+            };
+            all.parts.retain(|part| part.over == Over::No && self.cloud.links.contains_key(&part.link));
+            let names = self.set_names(subject, "events");
+            self.add_part(&mut all, client, fid, (link, name.clone()), &names, u64::MAX);
+            if let Some(open) = self.open_of(client, fid) {
+                open.parts = Some(all);
+            }
+        }
+    }
+
+    fn open_of(&mut self, client: ClientId, fid: Fid) -> Option<&mut Open> {
+        self.clients.get_mut(&client)?.fids.get_mut(&fid)?.open.as_mut()
+    }
+
+    /// What `error` says of parts that could not be asked.
+    pub(crate) fn lost_parts(&self, client: ClientId, fid: Fid) -> Vec<u8> {
+        let open = self.clients.get(&client).and_then(|c| c.fids.get(&fid)).and_then(|f| f.open.as_ref());
+        let parts = open.and_then(|open| open.parts.as_deref()).map_or(&[][..], |all| &all.parts);
+        let lost = parts.iter().filter_map(|part| match &part.over {
+            Over::Broken(error) => Some((&part.name, error)),
+            Over::No | Over::Ended => None,
+        });
+        let at = crate::notices::rfc3339(self.clock.wall);
+        let line = |(name, error): (&Arc<str>, &Error)| {
+            format!("{at} net/{name} - node={name} stage=link errno={}: {error}\n", error.errno.symbol())
+        };
+        lost.map(line).collect::<String>().into_bytes()
+    }
+}
+
+impl Part {
+    fn new(number: u64, link: LinkId, name: Arc<str>, over: Over) -> Part {
+        Part { number, link, name, fid: None, reading: None, offset: 0, torn: Vec::new(), over }
+    }
+}
+
+// ── commands ───────────────────────────────────────────────────────────────────────────────
+
+impl Kernel {
+    /// Sends a line to everybody else in a set; `None` if there is nobody.
+    pub(crate) fn fan_out(&mut self, uid: Uid, subject: Subject, line: &[u8]) -> Option<u64> {
+        let (links, lost) = (self.set_links(subject), self.set_lost(subject));
+        if links.is_empty() && lost.is_empty() {
+            return None;
+        }
+        self.next_fan += 1;
+        let number = self.next_fan;
+        let mut fan = Fan::default();
+        for no in lost {
+            let error = self.is_down(no);
+            fan.failed += 1;
+            fan.first.get_or_insert(error);
+        }
+        let user = self.user(uid).name.clone();
+        let names = self.set_names(subject, "ctl");
+        let access = Access { write: true, ..Access::default() };
+        fan.left = links.len();
+        self.fans.insert(number, fan);
+        for (link, _) in links {
+            let purpose = || Purpose::Fan { fan: number, last: false };
+            let data = [line, b"\n"].concat();
+            match self.open_there(link, &user, &names, access, purpose) {
+                Ok(fid) => {
+                    let lane = crate::Lane::Control;
+                    let purpose = Purpose::Fan { fan: number, last: true };
+                    self.ask(link, lane, purpose, Op::Write { fid, offset: 0, data });
+                    self.clunk_there(link, lane, fid);
+                }
+                Err(error) => self.fan_answered(link, number, true, Reply::Failed(error)),
+            }
+        }
+        Some(number)
+    }
+
+    pub(crate) fn fan_answered(&mut self, link: LinkId, number: u64, last: bool, reply: Reply) {
+        let Some(fan) = self.fans.get_mut(&number) else { return };
+        match (reply, last) {
+            (Reply::Failed(error), false) => drop(fan.before.entry(link).or_insert(error)),
+            (Reply::Failed(error), true) => {
+                let error = fan.before.remove(&link).unwrap_or(error);
+                let (failed, first) = tally(error);
+                fan.failed += failed;
+                fan.first.get_or_insert(first);
+                fan.left -= 1;
+            }
+            (_, true) => fan.left -= 1,
+            (_, false) => {}
+        }
+        if fan.left == 0 {
+            self.parked.notify(On::Fan(number));
+        }
+    }
+
+    /// What a line came to everywhere else; `None` while answers are missing.
+    pub(crate) fn fan_over(&mut self, number: u64) -> Option<Option<(u64, Error)>> {
+        if self.fans.get(&number).is_some_and(|fan| fan.left > 0) {
+            return None;
+        }
+        let fan = self.fans.remove(&number).unwrap_or_default();
+        Some(fan.first.map(|first| (fan.failed, first)))
+    }
+
+    /// Whether no other node is known.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.cloud.nodes.is_empty() && self.cloud.above.is_none()
+    }
+
+    pub(crate) fn drop_fan(&mut self, number: u64) {
+        self.fans.remove(&number);
+    }
+}
+
+/// How many failures an answer stands for, and the first of them: a set says `3 failed; the first, …`.
+pub(crate) fn tally(error: Error) -> (u64, Error) {
+    let counted = error.cause.split_once(" failed; the first, ").and_then(|(count, first)| {
+        let count = count.split(' ').next()?.parse().ok()?;
+        Some((count, Error::new(error.errno, first.to_string())))
+    });
+    counted.unwrap_or((1, error))
+}
+
+/// The same, as one answer.
+pub(crate) fn tallied(failed: u64, first: &Error) -> Error {
+    match failed {
+        1 => first.clone(),
+        n => Error::new(first.errno, format!("{n} failed; the first, {first}")),
+    }
+}
