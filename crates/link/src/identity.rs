@@ -33,6 +33,7 @@ mod token;
 pub use authority::Member;
 pub(crate) use certificate::{Authority, Flaw, Part, SIGNATURES, Shown};
 pub use home::Home;
+pub use join::refusal;
 pub(crate) use revoked::Revoked;
 pub use token::{Kind, Token};
 
@@ -178,4 +179,4 @@ fn now() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,7 +19,7 @@
 
 mod frame;
 
-pub use frame::{BEATS, FRAME, First, Frame, Frames, GRANT, Hello, Kind, WHY, first};
+pub use frame::{BEATS, FRAME, First, Frame, Frames, Hello, Kind, WHY, first, opening};
 
 use ninep::{
     Dialect,
@@ -75,6 +75,8 @@ pub struct Lane {
     /// Whole frames in the order in which they were said.
     out: Vec<u8>,
     sent: usize,
+    /// Hello is sent.
+    greeted: bool,
     /// Questions that were not taken in yet.
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
@@ -114,6 +116,7 @@ impl Lane {
             writes: 0,
             out: Vec::new(),
             sent: 0,
+            greeted: false,
             held: VecDeque::new(),
             held_bytes: 0,
             serving: BTreeMap::new(),
@@ -133,9 +136,11 @@ impl Lane {
         self.theirs.as_ref()
     }
 
-    /// Both ends have said who they are and what they speak.
+    /// Both ends have said who they are and what they speak. An end that is up has told the other all that this takes
+    /// before it says anything else, so nothing else comes before this end is up too.
     pub fn is_up(&self) -> bool {
-        self.theirs.is_some() && self.client.dialect().is_some()
+        let agreed = self.client.dialect().is_some() && self.server.dialect().is_some();
+        self.theirs.is_some() && agreed
     }
 
     // ── in ─────────────────────────────────────────────────────────────────────────────────
@@ -369,21 +374,19 @@ impl Lane {
     /// Gives whole frames to `send`, until `room` bytes are given or nothing is left.
     pub fn pour(&mut self, mut room: usize, now: Mono, mut send: impl FnMut(&[u8])) {
         while room > 0 && self.wants_output() {
-            let before = room;
-            if let Some(frame) = next(&self.out[self.sent..]) {
-                send(frame);
-                room = room.saturating_sub(frame.len());
-                self.sent += frame.len();
-            }
-            if let Some(frame) = next(self.server.output()) {
+            self.told = now;
+            // The answer to the other end's Tversion goes before questions of ours; Hello goes before everything.
+            if let Some(frame) = next(self.server.output()).filter(|_| self.greeted) {
                 send(frame);
                 room = room.saturating_sub(frame.len());
                 let count = frame.len();
                 self.server.consume(count);
             }
-            self.told = now;
-            if before == room {
-                break;
+            if let Some(frame) = next(&self.out[self.sent..]) {
+                send(frame);
+                room = room.saturating_sub(frame.len());
+                self.sent += frame.len();
+                self.greeted = true;
             }
         }
         if self.sent == self.out.len() {

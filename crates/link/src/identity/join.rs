@@ -88,8 +88,8 @@ impl<'a> Grant<'a> {
     }
 }
 
-/// A refusal.
-pub(super) fn refusal(sentence: &str) -> Vec<u8> {
+/// A grant that is none, and says why.
+pub fn refusal(sentence: &str) -> Vec<u8> {
     let end = sentence.floor_char_boundary(SENTENCE_BYTES);
     [&[VERSION, 0], &sentence.as_bytes()[..end]].concat()
 }

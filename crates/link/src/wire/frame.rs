@@ -11,8 +11,11 @@ const HEADER: usize = 7;
 
 /// The largest frame, in bytes: one of 9P.
 pub const FRAME: usize = ninep::MSIZE_MAX as usize;
-/// Most bytes of what a `Join` or a `Grant` says.
-pub const GRANT: usize = 64 << 10;
+/// Most bytes of what a `Join` says, and a `Grant`: theirs, and the number that they have between nodes.
+const JOIN_BYTES: usize = crate::identity::JOIN_BYTES + 8;
+const GRANT_BYTES: usize = crate::identity::GRANT_BYTES + 8;
+/// Most bytes of the first frame of a connection.
+const OPENING: usize = 4096;
 /// Most bytes of the sentence of a `Bye`; a longer one is cut.
 pub const WHY: usize = 1024;
 /// Shortest and longest beat that is agreed to.
@@ -100,6 +103,18 @@ pub fn first(bytes: &[u8]) -> Option<First> {
     })
 }
 
+/// The first frame of a connection, once it is whole, and its length. Only what [`first`] takes for the link's own.
+///
+/// # Errors
+/// It is none, or says nothing that can be understood.
+pub fn opening(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
+    match size(bytes)? {
+        Some(size) if size > OPENING => Err(format!("its first frame has {size} bytes")),
+        Some(size) if size <= bytes.len() => Frame::decode(&bytes[..size]).map(|frame| Some((frame, size))),
+        Some(_) | None => Ok(None),
+    }
+}
+
 impl Frame {
     /// Appends the frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -177,8 +192,8 @@ impl Frame {
                 _ => Err("a Want of the wrong length".into()),
             },
             BYE => bye(body),
-            JOIN => bounded(GRANT).map(Frame::Join),
-            GRANTED => bounded(GRANT).map(Frame::Grant),
+            JOIN => bounded(JOIN_BYTES).map(Frame::Join),
+            GRANTED => bounded(GRANT_BYTES).map(Frame::Grant),
             REVOKED => Ok(Frame::Revoked(body.to_vec())),
             ty => Err(format!("a frame has type {ty}, which means nothing here")),
         }
