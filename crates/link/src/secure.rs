@@ -137,20 +137,24 @@ impl Secure {
                 "the certificate here is that of the user {name}: only nodes can be dialled"
             ));
         }
-        let verdict = Verdict::default();
         let expected = Expected::Of { authority: domain.authority.clone(), revoked: domain.revoked.clone() };
+        Ok(Secure::server(expected, SingleCertAndKey::from(domain.shown.clone())))
+    }
+
+    fn server(expected: Expected, ours: SingleCertAndKey) -> Secure {
+        let verdict = Verdict::default();
         let verifier = Arc::new(Verifier::new(expected, &verdict));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the suites are those of TLS 1.3")
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(domain.shown.clone())));
+            .with_cert_resolver(Arc::new(ours));
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         let tls =
             ServerConnection::new(Arc::new(config)).expect("nothing in our settings contradicts itself");
-        Ok(Secure::new(tls.into(), verdict, false))
+        Secure::new(tls.into(), verdict, false)
     }
 
     fn new(mut tls: Connection, verdict: Verdict, dialled: bool) -> Secure {
@@ -281,3 +285,6 @@ impl Secure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

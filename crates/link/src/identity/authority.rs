@@ -61,7 +61,7 @@ impl std::fmt::Display for Member {
 }
 
 /// A token that waits to be used.
-struct Invite {
+pub(super) struct Invite {
     kind: Kind,
     expires: u64,
     /// How long the certificate will be good, in seconds.
@@ -176,7 +176,7 @@ impl Home {
     }
 
     /// Takes a token in: from then on it is used, whatever comes of it.
-    fn redeem(&self, _: &Lock, join: &Join<'_>) -> Result<Invite, String> {
+    pub(super) fn redeem(&self, _: &Lock, join: &Join<'_>) -> Result<Invite, String> {
         const USED: &str = "this token was used already, or never given: ask for another with \"uem invite\"";
         let file = invite_file(join.secret);
         let invite = self.folder.read(&file, INVITE_BYTES)?.ok_or(USED)?;

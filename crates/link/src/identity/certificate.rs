@@ -1,7 +1,7 @@
 //! Certificates of a trust domain: made, read, and judged. They are X.509 (RFC 5280), their keys ECDSA P-256, and who
 //! somebody is stands in a URI: `uem://node/<id>/<name>` or `uem://user/<name>`.
 
-use super::{LIFETIME_AUTHORITY, Pin, Revoked, SKEW, Who, check_name, node_id, random};
+use super::{LIFETIME_AUTHORITY, Pin, Revoked, SKEW, Who, check_name, der, node_id, random};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
@@ -128,7 +128,7 @@ pub(super) fn certify(authority: &KeyPair, claim: &Claim<'_>) -> Result<Certific
     params.signed_by(claim.key, &issuer).map(Into::into).map_err(failed)
 }
 
-fn uri(who: &Who) -> String {
+pub(super) fn uri(who: &Who) -> String {
     match who {
         Who::Node { id, name } => format!("uem://node/{id}/{}", escape(name)),
         Who::User { name } => format!("uem://user/{}", escape(name)),
@@ -161,7 +161,7 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 /// Who such a URI is about. There is one way to write each.
-fn of_uri(text: &str) -> Option<Who> {
+pub(super) fn of_uri(text: &str) -> Option<Who> {
     let what = text.strip_prefix("uem://")?;
     let who = match what.split_once('/')? {
         ("user", name) => Who::User { name: unescape(name)? },
@@ -215,6 +215,11 @@ impl Authority {
     /// Of its certificate. `None`: it is none of uem's.
     pub(crate) fn read(certificate: CertificateDer<'static>) -> Option<Authority> {
         let key = Shown::read(&certificate)?.key()?;
+        // By itself: else somebody on the way of a grant could have changed what it says.
+        let (body, signature) = der::signed(&certificate)?;
+        if !key.signed(signature, &[body.whole]) {
+            return None;
+        }
         let anchor = webpki::anchor_from_trusted_cert(&certificate).ok()?.to_owned();
         Some(Authority { pin: Pin::of(&key), key, anchor, certificate })
     }

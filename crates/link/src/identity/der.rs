@@ -54,6 +54,16 @@ pub(super) fn elements(mut bytes: &[u8]) -> impl Iterator<Item = Element<'_>> {
     })
 }
 
+/// What is signed in a certificate or list, and the signature.
+pub(super) fn signed(document: &[u8]) -> Option<(Element<'_>, &[u8])> {
+    let (all, rest) = expect(SEQUENCE, document)?;
+    let (body, after) = expect(SEQUENCE, all.content)?;
+    let (_, after) = expect(SEQUENCE, after)?;
+    let (bits, after) = expect(BIT_STRING, after)?;
+    let (unused, signature) = bits.content.split_first()?;
+    (rest.is_empty() && after.is_empty() && *unused == 0).then_some((body, signature))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

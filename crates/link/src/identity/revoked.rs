@@ -38,7 +38,7 @@ impl Revoked {
             ));
         }
         let unreadable = || "what should be a list of revoked certificates cannot be read".to_owned();
-        let (body, signature) = parts(der).ok_or_else(unreadable)?;
+        let (body, signature) = der::signed(der).ok_or_else(unreadable)?;
         if !authority.key.signed(signature, &[body.whole]) {
             return Err(
                 "a list of revoked certificates is not signed by the authority of this trust domain".into()
@@ -88,16 +88,6 @@ impl Revoked {
         }
         Ok(list.der().to_vec())
     }
-}
-
-/// What is signed, and the signature.
-fn parts(der: &[u8]) -> Option<(der::Element<'_>, &[u8])> {
-    let (all, rest) = der::expect(der::SEQUENCE, der)?;
-    let (body, after) = der::expect(der::SEQUENCE, all.content)?;
-    let (_, after) = der::expect(der::SEQUENCE, after)?;
-    let (bits, after) = der::expect(der::BIT_STRING, after)?;
-    let (unused, signature) = bits.content.split_first()?;
-    (rest.is_empty() && after.is_empty() && *unused == 0).then_some((body, signature))
 }
 
 /// The number, in the body of a list.
