@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calls;
+pub mod cloud;
 mod commands;
 pub mod counters;
 pub mod direct;

@@ -90,7 +90,7 @@ impl Watch {
         let sent = self.sent.remove(&(client, tag)).unwrap_or_else(|| {
             panic!("{client:?} {tag:?} is answered but was not asked, or was answered or flushed before: {reply:?}")
         });
-        assert!(fits(&sent, reply), "a {} is answered with {reply:?}", sent.name);
+        assert!(answers(sent.name, reply), "a {} is answered with {reply:?}", sent.name);
         if let Some(old) = sent.flushes {
             self.sent.remove(&(client, old));
         }
@@ -103,7 +103,8 @@ impl Watch {
         let mut words = text.split(' ');
         let number = |word: Option<&str>| word.and_then(|w| w.parse().ok()).map(SessionId);
         match words.next() {
-            Some("next") => {}
+            // Numbers that were given out, and other nodes that are known.
+            Some("next" | "node") => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {
                 let id = number(first)
@@ -162,18 +163,19 @@ impl Watch {
     }
 }
 
-fn fits(sent: &Sent, reply: Option<&Reply>) -> bool {
+/// Whether that can be the answer to an operation of this name.
+pub(crate) fn answers(name: &str, reply: Option<&Reply>) -> bool {
     match reply {
-        None | Some(Reply::Data(_)) => sent.name == "read",
-        Some(Reply::Failed(_)) => sent.flushes.is_none(),
-        Some(Reply::Attached(_)) => sent.name == "attach",
-        Some(Reply::Walked(_)) => sent.name == "walk",
-        Some(Reply::Opened(..)) => matches!(sent.name, "open" | "create"),
-        Some(Reply::Wrote(_)) => sent.name == "write",
-        Some(Reply::Listed(_)) => sent.name == "list",
-        Some(Reply::Stat(_)) => sent.name == "stat",
-        Some(Reply::Linked(_)) => sent.name == "readlink",
-        Some(Reply::Done) => matches!(sent.name, "setstat" | "remove" | "clunk" | "flush"),
+        None | Some(Reply::Data(_)) => name == "read",
+        Some(Reply::Failed(_)) => name != "flush",
+        Some(Reply::Attached(_)) => name == "attach",
+        Some(Reply::Walked(_)) => name == "walk",
+        Some(Reply::Opened(..)) => matches!(name, "open" | "create"),
+        Some(Reply::Wrote(_)) => name == "write",
+        Some(Reply::Listed(_)) => name == "list",
+        Some(Reply::Stat(_)) => name == "stat",
+        Some(Reply::Linked(_)) => name == "readlink",
+        Some(Reply::Done) => matches!(name, "setstat" | "remove" | "clunk" | "flush"),
     }
 }
 

@@ -1,0 +1,268 @@
+//! What a random client is about: one path, walked to, opened, read or written, and clunked; an operation at a time,
+//! however long each takes. Every answer is judged as it comes.
+
+use super::{
+    Cloud, SILENCE,
+    client::{BOTH, Who, names},
+};
+use crate::{provider::Stand, watch::op_name};
+use op::{Access, Errno, Error, Fid, Mono, Op, Reply, SessionId, Tag};
+use std::{collections::VecDeque, time::Duration};
+
+/// What for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Want {
+    /// A file that is read and not judged, or a directory.
+    Look,
+    /// Start a program with this token among its words.
+    Start { node: usize, token: u64 },
+    /// All that a program writes.
+    Output { node: usize, session: SessionId },
+    /// A line that waits for an end.
+    Wait { node: usize, session: SessionId },
+    /// A line to a `ctl`.
+    Say,
+    /// A file of a machine, and what is in it.
+    File { holds: Vec<u8> },
+}
+
+/// An errand under way.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub(super) who: Who,
+    pub(super) path: String,
+    pub(super) want: Want,
+    fid: Fid,
+    plan: VecDeque<Op>,
+    tag: Option<(Tag, Op, Mono)>,
+    read: Vec<u8>,
+    walked: bool,
+    /// It was given up: what comes is not judged.
+    flush: Option<Tag>,
+    pub(super) over: bool,
+}
+
+/// No answer takes longer, but of what waits for a program: as many silences as there can be on the way.
+const DEADLINE: Duration = Duration::from_secs(4 * SILENCE.as_secs());
+
+impl Errand {
+    pub(super) fn new(cloud: &mut Cloud, who: Who, path: String, want: Want, text: &str) -> Errand {
+        let fid = cloud.new_fid(who);
+        let write = Op::Write { fid, offset: 0, data: text.as_bytes().to_vec() };
+        let read = Access { read: true, ..Access::default() };
+        let mut plan = VecDeque::from([Op::Walk { fid: Fid(0), newfid: fid, names: names(&path) }]);
+        let access = match want {
+            Want::Start { .. } => BOTH,
+            Want::Say => Access { write: true, ..Access::default() },
+            _ => read,
+        };
+        plan.push_back(Op::Open { fid, access });
+        match want {
+            Want::Start { .. } => {
+                plan.push_back(Op::Read { fid, offset: 0, count: 100, wait: true });
+                plan.push_back(write);
+            }
+            Want::Say => plan.push_back(write),
+            Want::Look if path.ends_with("net") || path == "tree" => {
+                plan.push_back(Op::List { fid, cookie: 0, count: 1000 });
+            }
+            _ => plan.push_back(Op::Read { fid, offset: 0, count: 4096, wait: true }),
+        }
+        plan.push_back(Op::Clunk { fid });
+        let (tag, flush, read) = (None, None, Vec::new());
+        Errand { who, path, want, fid, plan, tag, read, walked: false, flush, over: false }
+    }
+
+    /// Whether it may wait for as long as its program runs.
+    fn patient(&self, cloud: &Cloud) -> bool {
+        let (Want::Output { node, session } | Want::Wait { node, session }) = &self.want else {
+            return false;
+        };
+        let waits = matches!(self.tag, Some((_, Op::Read { .. }, _)));
+        let program = cloud.hosts[*node].world.provider.programs.get(session);
+        waits && program.is_some_and(|p| p.stand != Stand::Ended)
+    }
+
+    /// The node whose program it waits for, if it may wait.
+    pub(super) fn waits_for(&self, cloud: &Cloud) -> Option<usize> {
+        match &self.want {
+            Want::Output { node, .. } | Want::Wait { node, .. } => self.patient(cloud).then_some(*node),
+            _ => None,
+        }
+    }
+
+    /// Goes on as far as it can.
+    pub(super) fn go(&mut self, cloud: &mut Cloud) {
+        if cloud.is_gone(self.who) {
+            self.over = true;
+        }
+        if !cloud.is_up(cloud.node_of(self.who)) {
+            if let Some((_, _, asked)) = &mut self.tag {
+                *asked = cloud.clock.mono;
+            }
+            return;
+        }
+        while !self.over {
+            if let Some(flush) = self.flush {
+                let Some(reply) = cloud.reply(self.who, flush) else { return self.in_time(cloud) };
+                assert_eq!(reply, Reply::Done, "a flush is answered with nothing else");
+                self.flush = None;
+                if let Some((tag, op, _)) = self.tag.take() {
+                    // It was answered before it was given up, or never is.
+                    match cloud.reply(self.who, tag) {
+                        Some(reply) => self.take(cloud, &op, reply),
+                        None => self.walked &= !matches!(op, Op::Clunk { .. }),
+                    }
+                }
+                self.end();
+                continue;
+            }
+            if let Some((tag, op, _)) = &self.tag {
+                let Some(reply) = cloud.reply(self.who, *tag) else { return self.in_time(cloud) };
+                let op = op.clone();
+                self.tag = None;
+                self.take(cloud, &op, reply);
+            }
+            let Some(op) = self.plan.pop_front() else {
+                self.over = true;
+                return;
+            };
+            if cloud.is_gone(self.who) {
+                continue;
+            }
+            let tag = cloud.ask(self.who, op.clone());
+            self.tag = Some((tag, op, cloud.clock.mono));
+            if cloud.is_gone(self.who) {
+                self.over = true;
+            }
+        }
+    }
+
+    /// What is left is to clunk.
+    fn end(&mut self) {
+        self.plan.clear();
+        if std::mem::replace(&mut self.walked, false) {
+            self.plan.push_back(Op::Clunk { fid: self.fid });
+        }
+    }
+
+    fn in_time(&self, cloud: &Cloud) {
+        let Some((_, op, asked)) = &self.tag else { return };
+        let took = cloud.clock.mono.since(*asked);
+        assert!(
+            took < DEADLINE || self.patient(cloud),
+            "a {} of {} by a client of {} waits for {took:?}",
+            op_name(op),
+            self.path,
+            cloud.hosts[cloud.node_of(self.who)].plan.name
+        );
+    }
+
+    /// Gives up what it waits for.
+    pub(super) fn give_up(&mut self, cloud: &mut Cloud) {
+        let Some((tag, op, _)) = &self.tag else { return };
+        if self.flush.is_none() && !matches!(op, Op::Clunk { .. }) && cloud.is_up(cloud.node_of(self.who)) {
+            cloud.counters.count("a request was given up");
+            self.flush = Some(cloud.ask(self.who, Op::Flush { tag: *tag }));
+        }
+    }
+
+    fn take(&mut self, cloud: &mut Cloud, op: &Op, reply: Reply) {
+        match (op, reply) {
+            (Op::Clunk { .. }, reply) => {
+                assert_eq!(reply, Reply::Done, "a clunk of {} works", self.path);
+                self.over = true;
+            }
+            (op, Reply::Failed(error)) => {
+                self.failed(cloud, op, &error);
+                self.end();
+            }
+            (Op::Walk { names, .. }, Reply::Walked(qids)) => {
+                self.walked = qids.len() == names.len();
+                if !self.walked {
+                    cloud.counters.count("walks that stopped on the way");
+                    self.end();
+                }
+            }
+            (Op::Read { offset, .. }, Reply::Data(data)) => self.took(cloud, *offset, &data),
+            (Op::Write { .. }, Reply::Wrote(_)) => self.wrote(cloud),
+            (_, _) => {}
+        }
+    }
+
+    fn failed(&self, cloud: &mut Cloud, op: &Op, error: &Error) {
+        let what = format!("{} of {}: {:?}: {error}", op_name(op), self.path, error.errno);
+        match error.errno {
+            Errno::HOSTUNREACH => {
+                cloud.counters.count("requests that ended because a node could not be reached");
+                let names = cloud.hosts.iter().any(|host| error.cause.contains(&host.plan.name));
+                assert!(names, "it says which node: {what}");
+            }
+            Errno::STALE => cloud.counters.count("open files that went with their link"),
+            Errno::NOENT | Errno::SRCH => cloud.counters.count("paths that were not there"),
+            // A user without account; a session that is not one's own; one that has ended.
+            Errno::ACCES | Errno::PERM => cloud.counters.count("requests that were not allowed"),
+            Errno::BUSY | Errno::INVAL if self.want == Want::Say => {}
+            _ => panic!("nothing that happens explains this: {what}"),
+        }
+    }
+
+    fn took(&mut self, cloud: &mut Cloud, offset: u64, data: &[u8]) {
+        let fid = self.fid;
+        let more = Op::Read { fid, offset: offset + data.len() as u64, count: 4096, wait: true };
+        match &self.want {
+            Want::Start { .. } | Want::Say => {}
+            Want::Output { node, session } => {
+                let program = &cloud.hosts[*node].world.provider.programs[session];
+                let (from, spool) = (offset as usize, &program.spool[0]);
+                assert!(
+                    spool.get(from..from + data.len()) == Some(data),
+                    "{}: {} bytes from {from} on are what the program wrote",
+                    self.path,
+                    data.len()
+                );
+                if data.is_empty() {
+                    assert_eq!(program.stand, Stand::Ended, "{}: it ends with its program", self.path);
+                    assert_eq!(from, spool.len(), "{}: all of it was read", self.path);
+                    cloud.counters.count("outputs read to their end");
+                } else {
+                    self.plan.push_front(more);
+                }
+            }
+            Want::Wait { node, session } if data.is_empty() => {
+                let program = &cloud.hosts[*node].world.provider.programs[session];
+                assert_eq!(program.stand, Stand::Ended, "{}: it waits for the end", self.path);
+                assert_eq!(self.read.iter().filter(|b| **b == b'\n').count(), 1, "{}: one line", self.path);
+                cloud.counters.count("ends waited for");
+            }
+            Want::File { holds } if data.is_empty() => {
+                assert_eq!(self.read.len(), holds.len(), "{}: the file as it is", self.path);
+                assert!(self.read == *holds, "{}: the file as it is", self.path);
+                cloud.counters.count("files of machines read");
+            }
+            Want::Look | Want::Wait { .. } | Want::File { .. } => {
+                self.read.extend(data);
+                if !data.is_empty() {
+                    self.plan.push_front(more);
+                }
+            }
+        }
+    }
+
+    fn wrote(&self, cloud: &mut Cloud) {
+        let Want::Start { node, token } = self.want else { return };
+        assert_eq!(started(cloud, token), [node], "{}: it was started there, once", self.path);
+        cloud.counters.count("programs started over links and not");
+    }
+}
+
+/// Where a program with this token was started.
+pub(super) fn started(cloud: &Cloud, token: u64) -> Vec<usize> {
+    let word = token.to_string().into_bytes();
+    let mut all = Vec::new();
+    for (at, host) in cloud.hosts.iter().enumerate() {
+        let programs = host.world.provider.programs.values();
+        all.extend(programs.filter(|p| p.launch.argv.last() == Some(&word)).map(|_| at));
+    }
+    all
+}

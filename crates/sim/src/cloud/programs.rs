@@ -1,0 +1,117 @@
+//! Programs that run by themselves: what they do stands in their arguments. They outlive their node, and write whether
+//! it is there or not.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `true` · `exit N` | ends at once |
+//! | `sleep SECONDS` | ends after that |
+//! | `emit BYTES CHUNK` | writes so many bytes of its own [`pattern`], a chunk a millisecond, and ends |
+//! | `cat` | writes what it is fed, and ends with its stdin |
+//! | `nosuch` | cannot be started |
+//! | anything else | runs until it is killed |
+
+use crate::provider::{Stand, started};
+use crate::world::World;
+use op::{Act, Errno, Error, Exit, How, SessionId, Stream, Tell, Usage, Wall};
+use std::time::Duration;
+
+/// What a program does next, and what it does after that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Start,
+    Emit { left: usize, chunk: usize },
+    Fed,
+    Eof,
+    Exit(How),
+}
+
+/// The byte that `emit` writes at an offset: no two programs write the same.
+pub fn pattern(node: usize, session: SessionId, offset: u64) -> u8 {
+    let mixed = (offset ^ (node as u64) << 40 ^ session.0 << 24).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    b' ' + ((mixed >> 33) % 95) as u8
+}
+
+/// The step that an act leads to, and when it is taken.
+pub(super) fn after(act: &Act) -> Option<(SessionId, Step, Duration)> {
+    let soon = Duration::from_micros(300);
+    Some(match act {
+        Act::Start(launch) => (launch.session, Step::Start, soon),
+        Act::Feed { session, .. } | Act::Unfeed(session) => (*session, Step::Fed, soon),
+        Act::Signal { session, signal, .. } => (*session, Step::Exit(How::Signal(*signal as u8)), soon),
+        Act::CloseStdin(session) => (*session, Step::Eof, soon),
+        Act::Adopt { .. }
+        | Act::Freeze(_)
+        | Act::Thaw(_)
+        | Act::Resize { .. }
+        | Act::Limit { .. }
+        | Act::Trim { .. }
+        | Act::Free(_) => return None,
+    })
+}
+
+/// Takes a step: what is told, and the step after it.
+pub(super) fn take(
+    (node, session): (usize, SessionId),
+    step: Step,
+    world: &mut World,
+    now: Wall,
+) -> (Vec<Tell>, Option<(Step, Duration)>) {
+    let Some(program) = world.provider.programs.get(&session) else { return (vec![], None) };
+    if program.stand == Stand::Ended {
+        return (vec![], None);
+    }
+    let argv = &program.launch.argv;
+    let word = |at: usize| argv.get(at).map(|w| String::from_utf8_lossy(w).into_owned()).unwrap_or_default();
+    let number = |at: usize| word(at).parse::<usize>().unwrap_or(0);
+    let ends = |how, world: &World| {
+        let closed = [Stream::Out, Stream::Err].map(|stream| Tell::Closed { session, stream });
+        let program = &world.provider.programs[&session];
+        let still = closed.into_iter().enumerate().filter(|(at, _)| !program.closed[*at]).map(|(_, t)| t);
+        still.chain([Tell::Exited { session, exit: exit(how, now) }]).collect()
+    };
+    match step {
+        Step::Start => {
+            if word(0) == "nosuch" {
+                let error = Error::new(Errno::NOENT, "nosuch is in no directory of PATH");
+                return (vec![Tell::Refused { session, error }], None);
+            }
+            let next = match word(0).as_str() {
+                "true" => Some((Step::Exit(How::Code(0)), Duration::ZERO)),
+                "exit" => Some((Step::Exit(How::Code(number(1) as u8)), Duration::ZERO)),
+                "sleep" => Some((Step::Exit(How::Code(0)), Duration::from_secs(number(1) as u64))),
+                "emit" => Some((Step::Emit { left: number(1), chunk: number(2).max(1) }, Duration::ZERO)),
+                _ => None,
+            };
+            let pid = world.provider.pid();
+            (vec![started(session, pid)], next)
+        }
+        Step::Emit { left: 0, .. } => (ends(How::Code(0), world), None),
+        Step::Emit { left, chunk } => {
+            let from = program.spool[Stream::Out as usize].len() as u64;
+            let now = left.min(chunk) as u64;
+            let data: Vec<u8> = (from..from + now).map(|at| pattern(node, session, at)).collect();
+            let tell = world.provider.output(session, Stream::Out, &data);
+            let next = Step::Emit { left: left - now as usize, chunk };
+            (vec![tell], Some((next, Duration::from_millis(1))))
+        }
+        Step::Fed => {
+            let Some(data) = program.feeding.clone() else { return (vec![], None) };
+            let echoes = word(0) == "cat" && !program.unfed;
+            let mut tells = vec![];
+            if echoes {
+                tells.push(world.provider.output(session, Stream::Out, &data));
+            }
+            tells.push(Tell::Fed { session, result: Ok(()) });
+            (tells, None)
+        }
+        Step::Eof if word(0) != "cat" => (vec![], None),
+        Step::Eof if program.feeding.is_some() => (vec![], Some((step, Duration::from_millis(1)))),
+        Step::Eof => (ends(How::Code(0), world), None),
+        Step::Exit(_) if program.stand == Stand::Starting => (vec![], Some((step, Duration::from_millis(1)))),
+        Step::Exit(how) => (ends(how, world), None),
+    }
+}
+
+fn exit(how: How, at: Wall) -> Exit {
+    Exit { how, usage: Usage { user_us: 10_000, sys_us: 0, maxrss_kib: 1024 }, at }
+}
