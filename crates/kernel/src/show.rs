@@ -261,9 +261,10 @@ impl Kernel {
         r.int("clients", self.clients.len() as u64).int("waiting", self.parked.len() as u64);
         r.text("path", format!("net/{}", self.node.name)).text("id", format!("{}", self.node.id));
         r.int("children", self.cloud.children().count() as u64);
-        r.text("parent", self.cloud.ancestors.last().map_or("", |(_, name)| name));
-        let above: Vec<&str> = self.cloud.ancestors.iter().map(|(_, name)| &**name).collect();
-        r.text("above", above.join("/"));
+        if let Some((_, parent)) = self.cloud.ancestors.last() {
+            let above: Vec<&str> = self.cloud.ancestors.iter().map(|(_, name)| &**name).collect();
+            r.text("parent", &**parent).text("above", above.join("/"));
+        }
         if !self.cloud.seeking.is_empty() {
             r.text("seeking", self.cloud.seeking.as_str());
         }
