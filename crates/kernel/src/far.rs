@@ -19,14 +19,7 @@ use crate::{
     place::{Place, Subject, View, unknown_fid},
     show,
 };
-use alloc::{
-    boxed::Box,
-    collections::BTreeMap,
-    format,
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use op::{Access, Errno, Error, Fid, FileKind, Op, Qid, Reply, Result, Tag};
 
 /// One end of a link, as this kernel asks over it.
@@ -890,18 +883,22 @@ impl Kernel {
                             self.clunk_there(link, lane, fid);
                         }
                     }
-                    None => match self.far_mut(who.client, newfid) {
-                        Some(far) => {
+                    // It may have been clunked meanwhile, and given back by that.
+                    None => {
+                        let walking = Bound::Walking(link, lane, fid);
+                        if let Some(far) = self.far_mut(who.client, newfid).filter(|far| far.bound == walking)
+                        {
                             far.bound = Bound::There(link, lane, fid);
                             far.qid = qid.unwrap_or(far.qid);
                         }
-                        None => self.clunk_there(link, lane, fid),
-                    },
+                    }
                 }
                 Reply::Walked(qids)
             }
             other => {
+                let walking = Bound::Walking(link, lane, fid);
                 if in_place.is_none()
+                    && self.far_mut(who.client, newfid).is_some_and(|far| far.bound == walking)
                     && let Some(client) = self.clients.get_mut(&who.client)
                 {
                     client.fids.remove(&newfid);

@@ -28,6 +28,7 @@ use ninep::{
 };
 use op::{Errno, Error, Mono, Op, Reply, Tag};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Of what is said here.
 pub const VERSION: u32 = 1;
@@ -105,6 +106,7 @@ impl Lane {
             fids: limits::FIDS,
             requests: limits::REQUESTS,
             output: limits::ANSWERS,
+            eager: true,
         };
         let mut lane = Lane {
             theirs: None,
@@ -408,10 +410,15 @@ impl Lane {
         }
     }
 
+    /// How long a silence of the other end is its end: two beats.
+    pub fn silence(&self) -> Duration {
+        let theirs = self.theirs.as_ref().map_or(self.ours.beat, |hello| hello.beat);
+        theirs.max(self.ours.beat) * 2
+    }
+
     /// When the other end will have been silent for two beats, if nothing is heard until then.
     pub fn silent_at(&self) -> Mono {
-        let theirs = self.theirs.as_ref().map_or(self.ours.beat, |hello| hello.beat);
-        self.heard + theirs.max(self.ours.beat) * 2
+        self.heard + self.silence()
     }
 }
 

@@ -44,7 +44,7 @@ pub fn decode(bytes: &[u8]) {
 /// What the server says must be answers to what was asked, once each, and never after an `Rflush`.
 pub fn server(bytes: &[u8]) {
     let mut bytes = Script(bytes);
-    let config = Config { msize: 4096, fids: 8, requests: 12, output: 1 << 16 };
+    let config = Config { msize: 4096, fids: 8, requests: 12, output: 1 << 16, eager: false };
     let mut world = World {
         conn: Conn::new(config),
         asks: VecDeque::new(),

@@ -476,3 +476,47 @@ fn a_server_that_answers_nonsense_harms_nobody() {
     let said = bench.said();
     assert!(said[0].contains("ecode: 5") && said[0].contains("Getattr with Wrote(7)"), "{said:?}");
 }
+
+/// Walk, open, read and clunk of one fid, sent at once.
+fn one_flight(config: Config) -> Bench {
+    let mut bench = Bench::with(Dialect::Uem, config, 8192);
+    bench.send(1, Tmsg::Walk { fid: 0, newfid: 5, names: Names::Write(&names(&["f"])) });
+    bench.send(2, Tmsg::Lopen { fid: 5, flags: 0 });
+    bench.send(3, Tmsg::Read { fid: 5, offset: 0, count: 9 });
+    bench.send(4, Tmsg::Clunk { fid: 5 });
+    bench
+}
+
+#[test]
+fn an_eager_server_passes_on_one_flight_as_one() {
+    assert_eq!(one_flight(Config::default()).asks.len(), 1, "else the walk is waited for");
+    let mut bench = one_flight(Config { eager: true, ..Config::default() });
+    let asks: Vec<_> = bench.asks.drain(..).collect();
+    assert!(
+        matches!(
+            &asks[..],
+            [(_, Op::Walk { .. }), (_, Op::Open { .. }), (_, Op::Read { .. }), (_, Op::Clunk { .. })]
+        ),
+        "{asks:?}"
+    );
+    let replies =
+        [Reply::Walked(vec![file()]), Reply::Opened(file(), Shape::Text), Reply::Data(vec![7]), Reply::Done];
+    for ((tag, _), reply) in asks.into_iter().zip(replies) {
+        bench.answer(tag, reply);
+    }
+    assert_eq!(bench.said().len(), 4);
+    assert!(bench.conn.is_idle());
+}
+
+#[test]
+fn an_eager_servers_failed_walk_leaves_its_fid_free() {
+    let mut bench = one_flight(Config { eager: true, ..Config::default() });
+    for (tag, _) in bench.asks.drain(..).collect::<Vec<_>>() {
+        bench.answer(tag, Reply::Failed(Error::new(Errno::NOENT, "not here")));
+    }
+    let said = bench.said();
+    assert!(said.len() == 4 && said.iter().all(|line| line.contains("Lerror")), "{said:?}");
+    assert!(bench.conn.is_idle());
+    bench.send(1, Tmsg::Walk { fid: 0, newfid: 5, names: Names::Write(&[]) });
+    assert!(matches!(bench.asked().1, Op::Walk { .. }), "the number is free again");
+}

@@ -14,7 +14,8 @@
 //! waits for anything else, but for this: a message that changes what a fid is (makes, moves or opens it) or takes
 //! several `Op`s (`Tmkdir`, `Tunlinkat`) holds back what that fid is asked meanwhile.
 //!
-//! *Architecture invariants.* No `Op` is asked about a fid whose making or opening is not answered yet: a client may
+//! *Architecture invariants.* No `Op` is asked about a fid whose making or opening is not answered yet, unless that was asked for
+//! ([`Config::eager`]): a client may
 //! send walk, open, read and clunk in one go, and what answers the `Op`s may take its time over the walk. `Tag`s
 //! and `Fid`s of the `Op`s are this module's own: no number is used again before everything that knew it is
 //! answered, whatever the client does with its own numbers.
@@ -50,11 +51,15 @@ pub struct Config {
     pub requests: usize,
     /// Bytes that wait to be sent, above which [`Conn::wants_input`] is false.
     pub output: usize,
+    /// In 9P2000.uem, pass on at once what is asked about a fid whose walk or open is not answered yet. Only for who
+    /// answers `Op`s that keep the order of each fid themselves, and fail what is asked of a fid that was not made: then
+    /// a walk, an open and a read cross a relay in one flight.
+    pub eager: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { msize: MSIZE_MAX, fids: 16 << 10, requests: 1024, output: 4 << 20 }
+        Config { msize: MSIZE_MAX, fids: 16 << 10, requests: 1024, output: 4 << 20, eager: false }
     }
 }
 
@@ -233,6 +238,11 @@ impl Conn {
             let cause = Cause(ename::clipped(&error.cause));
             self.send(tag, &Rmsg::Lerror { ecode: error.errno.0.into(), cause });
         }
+    }
+
+    /// Whether fids are not waited for.
+    fn is_eager(&self) -> bool {
+        self.config.eager && self.dialect == Some(Dialect::Uem)
     }
 
     fn spoken(&self) -> Dialect {

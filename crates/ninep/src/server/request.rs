@@ -146,7 +146,8 @@ impl Conn {
         let at =
             self.requests.insert(Request { tag: Some(tag), fid, newfid, seq: 0, work, flushes: Vec::new() });
         self.tags.insert(tag, at);
-        if let Some(newfid) = newfid {
+        let waits = !(self.is_eager() && matches!(message, Tmsg::Walk { .. }));
+        if let Some(newfid) = newfid.filter(|_| waits) {
             self.fids.row(newfid).busy = Some(at);
         }
         if let Some(fid) = fid.filter(|_| busy) {
@@ -167,7 +168,8 @@ impl Conn {
         match self.plan(at, message) {
             Ok(Plan::Ask(work, op)) => {
                 if let Some(fid) = fid {
-                    if work.is_exclusive(newfid.is_none()) {
+                    let waits = !(self.is_eager() && matches!(work, Work::Open { .. }));
+                    if waits && work.is_exclusive(newfid.is_none()) {
                         self.fids.row(fid).busy = Some(at);
                     }
                     self.fids.row(fid).leaving |= work.leaves();
