@@ -2,11 +2,11 @@
 
 use super::{
     Cloud, Life,
-    link::{End, Frame, LANES, Serving, Told, lane_no},
+    link::{End, Frame, LANES, Serving, Told, lane_no, made, used},
     programs::{self, Step},
 };
 use kernel::{ClientId, Effect, Event, Lane, LinkId, Peer};
-use op::{Act, Mono, Op, Reply, SessionId, Tag, Uid, User};
+use op::{Act, Errno, Error, Mono, Op, Reply, SessionId, Tag, Uid, User};
 use std::{sync::Arc, time::Duration};
 
 /// Something that will happen.
@@ -256,7 +256,19 @@ impl Cloud {
         if let Some(old) = served.flushes {
             of.serving.remove(&(client, old));
         }
+        let refused = matches!(reply, Reply::Failed(_));
         self.send(link, end, lane, Frame::Reply(served.theirs, reply));
+        if served.attaches.is_some() {
+            let held = std::mem::take(&mut self.links[link].ends[end].held);
+            for (lane, theirs, op) in held {
+                if refused && used(&op) == served.attaches {
+                    let error = Error::new(Errno::BADF, "unknown fid");
+                    self.send(link, end, lane, Frame::Reply(theirs, Reply::Failed(error)));
+                } else {
+                    self.serve(link, end, lane, theirs, op);
+                }
+            }
+        }
     }
 
     /// Puts a frame on its way from one end of a link to the other.
@@ -363,9 +375,22 @@ impl Cloud {
     }
 
     fn serve(&mut self, no: usize, at: usize, lane: Lane, theirs: Tag, op: Op) {
+        if self.links[no].ends[at].told != Told::Up {
+            return;
+        }
         let client = self.caller_on(no, at, lane);
         let end = &mut self.links[no].ends[at];
         let node = end.node;
+        if end.waits(client, lane, &op) {
+            return end.held.push((lane, theirs, op));
+        }
+        if let Op::Flush { tag } = op {
+            let before = end.held.len();
+            end.held.retain(|(of, held, _)| (*of, *held) != (lane, tag));
+            if end.held.len() < before {
+                return self.send(no, at, lane, Frame::Reply(theirs, Reply::Done));
+            }
+        }
         let mut flushes = None;
         let op = if let Op::Flush { tag } = op {
             let of = |(key, serving): (&(ClientId, Tag), &Serving)| {
@@ -381,7 +406,8 @@ impl Cloud {
             op
         };
         let tag = self.hosts[node].world.new_tag();
-        self.links[no].ends[at].serving.insert((client, tag), Serving { theirs, flushes });
+        let attaches = if let Op::Attach { .. } = op { made(&op) } else { None };
+        self.links[no].ends[at].serving.insert((client, tag), Serving { theirs, flushes, attaches });
         // Who asks is said in the attach; the number means nothing.
         self.event(node, Event::Request { client, tag, uid: Uid(u32::MAX), op });
     }
@@ -407,6 +433,7 @@ impl Cloud {
         }
         end.told = Told::Gone;
         end.serving.clear();
+        end.held.clear();
         end.inbox.iter_mut().for_each(std::collections::VecDeque::clear);
         if !end.asks.sent.is_empty() {
             self.counters.count("links broke with requests under way");

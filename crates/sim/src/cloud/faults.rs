@@ -192,6 +192,7 @@ impl Cloud {
             mine.told = Told::Gone;
             mine.asks.sent.clear();
             mine.serving.clear();
+            mine.held.clear();
             mine.callers = [None; 2];
             let span = self.transit();
             self.later(span, Due::Break(no, 1 - end, "the connection was closed".into()));

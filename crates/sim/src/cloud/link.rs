@@ -28,6 +28,8 @@ pub(super) struct Serving {
     pub(super) theirs: Tag,
     /// Our name for the request that it gives up.
     pub(super) flushes: Option<Tag>,
+    /// The fid that it attaches.
+    pub(super) attaches: Option<Fid>,
 }
 
 /// How an end stands, as its kernel was told.
@@ -55,6 +57,8 @@ pub(super) struct End {
     pub(super) asks: Asks,
     /// What the other has asked, by our name for it.
     pub(super) serving: BTreeMap<(ClientId, Tag), Serving>,
+    /// What the other asked of fids whose attach is not answered: held back until it is, as 9P's server does.
+    pub(super) held: Vec<(Lane, Tag, Op)>,
     /// What is on its way to this end; by lane.
     pub(super) inbox: [VecDeque<Frame>; 2],
     /// When the last of it arrives; by lane. Nothing overtakes.
@@ -93,6 +97,7 @@ impl Link {
             callers: [None; 2],
             asks: Asks::default(),
             serving: BTreeMap::new(),
+            held: Vec::new(),
             inbox: [VecDeque::new(), VecDeque::new()],
             last: [op::Mono::default(); 2],
         };
@@ -107,6 +112,14 @@ impl Link {
 }
 
 impl End {
+    /// Whether a request has to wait for an attach; it, or what will make its fid.
+    pub(super) fn waits(&self, client: ClientId, lane: Lane, op: &Op) -> bool {
+        let Some(fid) = used(op) else { return false };
+        let attached = |((of, _), s): (&(ClientId, Tag), &Serving)| *of == client && s.attaches == Some(fid);
+        let made = |(on, _, op): &(Lane, Tag, Op)| *on == lane && made(op) == Some(fid);
+        self.serving.iter().any(attached) || self.held.iter().any(made)
+    }
+
     /// The lane of a client, if it is the other end of this link.
     pub(super) fn lane_of(&self, client: ClientId) -> Option<Lane> {
         self.callers.iter().position(|c| *c == Some(client)).map(|at| LANES[at])
@@ -139,7 +152,7 @@ struct Held {
 }
 
 /// The fid that a request makes, if it is a new one.
-fn made(op: &Op) -> Option<Fid> {
+pub(super) fn made(op: &Op) -> Option<Fid> {
     match op {
         Op::Attach { fid, .. } => Some(*fid),
         Op::Walk { fid, newfid, .. } if fid != newfid => Some(*newfid),
@@ -148,7 +161,7 @@ fn made(op: &Op) -> Option<Fid> {
 }
 
 /// The fid that a request is about.
-fn used(op: &Op) -> Option<Fid> {
+pub(super) fn used(op: &Op) -> Option<Fid> {
     match op {
         Op::Attach { .. } | Op::Flush { .. } => None,
         Op::Walk { fid, .. }
@@ -182,11 +195,15 @@ impl Asks {
             self.begun[at] = true;
         }
         if let Some(fid) = used(op) {
-            let held = self.fids[at].get_mut(&fid);
-            let held =
-                held.unwrap_or_else(|| panic!("{fid:?} is asked about, and stands for nothing: {op:?}"));
-            assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
-            held.going = matches!(op, Op::Clunk { .. } | Op::Remove { .. });
+            match self.fids[at].get_mut(&fid) {
+                Some(held) => {
+                    assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
+                    held.going = matches!(op, Op::Clunk { .. } | Op::Remove { .. });
+                }
+                // Whether what should have made it has worked may not be known yet: this does no harm.
+                None if matches!(op, Op::Clunk { .. }) => {}
+                None => panic!("{fid:?} is asked about, and stands for nothing: {op:?}"),
+            }
         }
         if let Some(fid) = made(op) {
             let root = matches!(op, Op::Attach { .. });
