@@ -31,8 +31,14 @@ use std::{
 };
 use verify::{Expected, Verdict, Verifier};
 
-/// What is kept of an empty buffer, in bytes, for the next time.
-const KEPT: usize = 256 * 1024;
+/// An empty buffer of at most so many bytes is kept as it is.
+const KEPT: usize = 64 * 1024;
+/// So much is encrypted before it is moved to the output: rustls keeps each record by itself until then, and this much
+/// stays in the processor's cache.
+const STEP: usize = 64 * 1024;
+/// A record has at most so many bytes, and what TLS adds to each.
+const RECORD: usize = 16 * 1024;
+const RECORD_HEAD: usize = 32;
 
 /// One end of a connection.
 pub struct Secure {
@@ -227,14 +233,22 @@ impl Secure {
     }
 
     /// Sends bytes: they are in `output` then, or will be when the handshake is done. Nothing is refused: who sends looks
-    /// at `output` first.
+    /// at `output` first. After an error, it goes nowhere.
     pub fn send(&mut self, plain: &[u8]) {
         if self.failed.is_some() {
             return;
         }
-        let written = std::io::Write::write_all(&mut self.tls.writer(), plain);
-        debug_assert!(written.is_ok(), "there is no limit to reach");
-        self.collect();
+        if self.consumed > self.output.len() / 2 {
+            // Who always sends before all is taken must not make this grow.
+            self.output.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        self.output.reserve(plain.len() + (plain.len() / RECORD + 2) * RECORD_HEAD);
+        for step in plain.chunks(STEP) {
+            let written = std::io::Write::write_all(&mut self.tls.writer(), step);
+            debug_assert!(written.is_ok(), "there is no limit to reach");
+            self.collect();
+        }
     }
 
     /// Says that nothing more will be sent.
@@ -252,9 +266,13 @@ impl Secure {
     pub fn consume(&mut self, count: usize) {
         self.consumed = (self.consumed + count).min(self.output.len());
         if self.consumed == self.output.len() {
+            // A large buffer is given back when so little was in it that the large times seem to be over.
+            let little = self.output.len() < self.output.capacity() / 4;
             self.consumed = 0;
             self.output.clear();
-            self.output.shrink_to(KEPT);
+            if little {
+                self.output.shrink_to(KEPT);
+            }
         }
     }
 

@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
 
 use link::identity::{Home, Kind, Token, Who};
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, SystemTime},
+};
 use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -166,6 +170,7 @@ fn a_grant_that_was_changed_on_the_way_is_refused() {
     let mut three = node();
     assert!(three.home.accept(&token, &grant).unwrap_err().contains("another key"));
     assert_eq!(three.home.who(), None);
+    assert_eq!(Home::open(three.dir.path()).unwrap().who(), None);
     assert!(gone.home.who().is_some());
 }
 
@@ -273,6 +278,37 @@ fn what_another_process_changes_is_seen_once() {
     let token = one.home.invite(Kind::Node, HOUR).unwrap();
     join(&mut same, &mut node().home, &token, "two").unwrap();
     one.home.revoke("two").unwrap();
+    assert_eq!(same.refresh(), Ok(true));
+    assert_eq!(same.revoked(), one.home.revoked());
+}
+
+#[test]
+fn nothing_is_read_while_nothing_has_changed() {
+    let mut one = founded("one");
+    let trust = fs::File::open(one.dir.path().join("trust")).unwrap();
+    // As if the last change was long ago.
+    trust.set_modified(SystemTime::now() - HOUR).unwrap();
+    assert_eq!(one.home.refresh(), Ok(false));
+    // This is no way to change a file there: only who reads it can know.
+    fs::write(one.dir.path().join("trust/domain"), b"garbage").unwrap();
+    assert_eq!(one.home.refresh(), Ok(false));
+    trust.set_modified(SystemTime::now() - HOUR / 2).unwrap();
+    assert!(one.home.refresh().is_err());
+    assert!(one.home.is_authority(), "what was known is kept");
+}
+
+#[test]
+fn a_change_is_seen_though_the_clock_of_files_has_not_moved() {
+    let mut one = founded("one");
+    joined(&mut one, "two");
+    let mut same = Home::open(one.dir.path()).unwrap();
+    let trust = fs::File::open(one.dir.path().join("trust")).unwrap();
+    // Younger than any moment at which it is looked at, however slow this machine is.
+    let changed = SystemTime::now() + HOUR;
+    trust.set_modified(changed).unwrap();
+    assert_eq!(same.refresh(), Ok(false));
+    one.home.revoke("two").unwrap();
+    trust.set_modified(changed).unwrap();
     assert_eq!(same.refresh(), Ok(true));
     assert_eq!(same.revoked(), one.home.revoked());
 }

@@ -123,7 +123,7 @@ impl Home {
         self.folder.directory("invites")?;
         let now = now();
         let mut waiting = 0;
-        for name in self.folder.names("invites", usize::MAX)? {
+        for name in self.folder.names("invites", 2 * INVITES)? {
             let file = format!("invites/{name}");
             let invite = self.folder.read(&file, INVITE_BYTES)?.and_then(|bytes| Invite::read(&bytes));
             if invite.is_some_and(|invite| invite.expires >= now) {

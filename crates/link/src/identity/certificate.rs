@@ -2,9 +2,7 @@
 //! somebody is stands in a URI: `uem://node/<id>/<name>` or `uem://user/<name>`.
 
 use super::{LIFETIME_AUTHORITY, Pin, Revoked, SKEW, Who, check_name, der, node_id, random};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use std::fmt;
 use time::OffsetDateTime;
@@ -119,11 +117,6 @@ pub(super) fn certify(authority: &KeyPair, claim: &Claim<'_>) -> Result<Certific
     params.not_before = date(claim.from);
     params.not_after = date(claim.until);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    if let Who::Node { .. } = claim.who {
-        // A user's certificate is good for dialling only: nobody can be made to take a user for a node.
-        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
-    }
     let issuer = rcgen::Issuer::new(authority_params(&Pin::of(&Point::of(authority)?)), authority);
     params.signed_by(claim.key, &issuer).map(Into::into).map_err(failed)
 }
@@ -300,10 +293,8 @@ impl Authority {
         part: Part,
     ) -> Result<Who, Flaw> {
         let shown = Shown::read(certificate).ok_or(Flaw::Unreadable)?;
-        let usage = match part {
-            Part::Dialled => KeyUsage::client_auth(),
-            Part::Answered => KeyUsage::server_auth(),
-        };
+        // Our certificates say nothing of purposes: what one is good for follows from whose it is, below.
+        let usage = KeyUsage::client_auth();
         let anchors = std::slice::from_ref(&self.anchor);
         let foreign = || {
             let mut pins = others.iter().filter_map(|other| Some(Pin::of(&Shown::read(other)?.key()?)));
@@ -314,7 +305,6 @@ impl Authority {
             |error| match error {
                 webpki::Error::CertExpired { not_after, .. } => Flaw::Expired(not_after),
                 webpki::Error::CertNotValidYet { not_before, .. } => Flaw::TooEarly(not_before),
-                webpki::Error::RequiredEkuNotFoundContext(_) => Flaw::User,
                 webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => foreign(),
                 webpki::Error::CaUsedAsEndEntity => foreign(),
                 _ => Flaw::Unreadable,

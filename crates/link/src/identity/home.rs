@@ -1,8 +1,8 @@
 //! A node's part in a trust domain, as files in its state directory, and joining one.
 
 use super::{
-    ADDRESS_BYTES, Authority, GRANT_BYTES, Kind, PARENTS, Part, Pin, REVOKED_BYTES, Revoked, Shown, Token,
-    Who,
+    ADDRESS_BYTES, Authority, GRANT_BYTES, INVITES, Kind, PARENTS, Part, Pin, REVOKED_BYTES, Revoked, Shown,
+    Token, Who,
     certificate::Point,
     check_name,
     folder::{Folder, Lock, Stamp},
@@ -230,7 +230,7 @@ impl Home {
         for name in files {
             self.folder.remove(name)?;
         }
-        for name in self.folder.names("invites", usize::MAX)? {
+        for name in self.folder.names("invites", 2 * INVITES)? {
             self.folder.remove(&format!("invites/{name}"))?;
         }
         Ok(())

@@ -104,12 +104,17 @@ fn a_certificate_is_good_as_long_as_its_invitation_said() {
         let grant = authority.answer(&node.join(&token, "two"));
         node.accept(&token, &grant).unwrap();
         let domain = node.of_domain().unwrap();
-        let at = |seconds: u64| {
-            let time = UnixTime::since_unix_epoch(Duration::from_secs(now() + seconds));
+        let at = |seconds: i64| {
+            let time =
+                UnixTime::since_unix_epoch(Duration::from_secs(now().checked_add_signed(seconds).unwrap()));
             domain.authority.judge(None, &domain.shown.cert[0], &[], time, Part::Dialled)
         };
-        assert!(at(good.as_secs() - 60).is_ok());
-        assert!(matches!(at(good.as_secs() + 60), Err(Flaw::Expired(_))));
+        let good = good.as_secs() as i64;
+        assert!(at(good - 60).is_ok());
+        assert!(matches!(at(good + 60), Err(Flaw::Expired(_))));
+        // By a clock that is a day behind.
+        assert!(at(-23 * 3600).is_ok());
+        assert!(matches!(at(-25 * 3600), Err(Flaw::TooEarly(_))));
     }
 }
 
