@@ -847,7 +847,7 @@ impl Kernel {
             return false;
         };
         if let Some(far) = state.far.take() {
-            self.clunk_far(*far);
+            self.clunk_far(&far);
             return true;
         }
         let Some(open) = state.open else { return true };

@@ -1,0 +1,111 @@
+//! What of a cloud outlives the node: who was known, labels, and whether it is drained.
+
+use super::{Known, NodeNo, is_node_name, quoted};
+use crate::{Kernel, event::Attr, words};
+use alloc::{format, string::String, vec::Vec};
+use op::{Errno, Error, Result, Uid};
+
+impl Kernel {
+    pub(super) fn journal_node(&mut self, no: NodeNo) {
+        let Some(known) = self.cloud.nodes.get(&no) else { return };
+        let (line, now) = (journal_line(known), (known.name.clone(), known.parent));
+        if self.cloud.journaled.insert(no, now.clone()).is_none_or(|before| before != now) {
+            self.append(line);
+        }
+    }
+
+    pub(super) fn journal_gone(&mut self, no: NodeNo) {
+        let Some(known) = self.cloud.known(no) else { return };
+        let line = format!("nonode {}", known.id).into_bytes();
+        self.append(line);
+    }
+
+    /// Lines for a journal that is written anew.
+    pub(crate) fn cloud_lines(&self) -> Vec<Vec<u8>> {
+        let nodes = self.cloud.nodes.values().map(journal_line);
+        let labels = self.labels.iter().map(|(key, value)| label_line(key, value));
+        let drained = self.cloud.drained.then(|| b"drained 1".to_vec());
+        nodes.chain(labels).chain(drained).collect()
+    }
+
+    /// A line of the journal that speaks of other nodes, or of this one.
+    pub(crate) fn recall_cloud(&mut self, line: &[u8]) -> Option<()> {
+        let words: Vec<String> = words::split(line).ok()?.iter().map(|w| words::lossy(w)).collect();
+        match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["node", id, name, parent] if is_node_name(name) => {
+                let (id, parent) = (id.parse().ok()?, parent.parse().ok()?);
+                if id == self.node.id || self.cloud.by_id.contains_key(&id) {
+                    return Some(());
+                }
+                let no = self.enter(id, name)?;
+                let since = self.node.started;
+                let why = format!("{} has just started, and it is not back yet", self.node.name);
+                let known = self.cloud.nodes.get_mut(&no)?;
+                known.parent = parent;
+                known.down = Some((since, why.into()));
+                self.cloud.journaled.insert(no, (known.name.clone(), parent));
+            }
+            ["nonode", id] => {
+                if let Some(no) = self.cloud.by_id.get(&id.parse().ok()?).copied() {
+                    self.cloud.forget(no);
+                    self.cloud.gone.clear();
+                }
+            }
+            ["drained", on] => self.cloud.drained = on == "1",
+            ["label", key, value] => self.set_label(key, value),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    pub(crate) fn set_label(&mut self, key: &str, value: &str) {
+        self.labels.retain(|(k, _)| k != key);
+        self.labels.push((key.into(), value.into()));
+        self.node.attrs.retain(|(k, _)| k != key);
+        if !value.is_empty() {
+            self.node.attrs.push((key.into(), Attr::Text(value.into())));
+        }
+        self.cloud.changed_self = true;
+    }
+
+    pub(crate) fn label(&mut self, key: &str, value: &str) {
+        self.set_label(key, value);
+        self.append(label_line(key, value));
+    }
+
+    pub(crate) fn drain(&mut self, on: bool) {
+        if core::mem::replace(&mut self.cloud.drained, on) != on {
+            self.cloud.changed_self = true;
+            self.append(format!("drained {}", u8::from(on)).into_bytes());
+        }
+    }
+
+    /// A node that is down for good is forgotten, with what is known to be below it.
+    pub(crate) fn forget_node(&mut self, uid: Uid, no: NodeNo) -> Result<()> {
+        let known = self.cloud.known(no).ok_or(Errno::NOENT)?;
+        if !self.stands_for(uid, self.node.owner.uid) {
+            let cause = format!(
+                "only {} and root can make {} forget {}",
+                self.node.owner.name, self.node.name, known.name
+            );
+            return Err(Error::new(Errno::PERM, cause));
+        }
+        let mut left = alloc::vec![no];
+        while let Some(no) = left.pop() {
+            let Some(id) = self.cloud.known(no).map(|known| known.id) else { continue };
+            let below = self.cloud.nodes.iter().filter(|(_, k)| k.parent == id && k.via.is_none());
+            left.extend(below.map(|(no, _)| *no));
+            self.journal_gone(no);
+            self.cloud.forget(no);
+        }
+        Ok(())
+    }
+}
+
+fn journal_line(known: &Known) -> Vec<u8> {
+    format!("node {} {} {}", known.id, quoted(&known.name), known.parent).into_bytes()
+}
+
+fn label_line(key: &str, value: &str) -> Vec<u8> {
+    format!("label {key} {}", quoted(value)).into_bytes()
+}

@@ -1,0 +1,230 @@
+//! Answers, and what becomes of requests whose link is gone.
+
+use super::{Asked, Bound, Kind, Purpose, Walking, partial};
+use crate::{
+    ClientId, FidState, Kernel, Lane, LinkId, Who,
+    files::{Open, OpenState},
+    limits,
+    park::{Ask, On, Outcome},
+    place::Place,
+};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use op::{Errno, Error, Fid, Op, Qid, Reply, Tag};
+
+impl Kernel {
+    pub(crate) fn answered(&mut self, link: LinkId, tag: Tag, reply: Reply) {
+        let Some(asked) = self.asked.get(&tag).filter(|asked| asked.link == link) else { return };
+        let lane = asked.lane;
+        let Asked { purpose, .. } = self.asked.remove(&tag).expect("just seen");
+        if let Some(tie) = self.cloud.links.get_mut(&link) {
+            tie.asks -= 1;
+        }
+        self.settle_ask(link, lane, tag, purpose, reply);
+    }
+
+    pub(super) fn settle_ask(&mut self, link: LinkId, lane: Lane, tag: Tag, purpose: Purpose, reply: Reply) {
+        match purpose {
+            Purpose::Nobody { clunk: Some(fid) } if matches!(reply, Reply::Walked(_)) => {
+                // Given up, and it worked: the orphan goes back. If it made nothing, nothing is lost by that.
+                self.clunk_there(link, lane, fid);
+            }
+            Purpose::Nobody { .. } => {}
+            Purpose::Root { user, links } => {
+                if let (Reply::Failed(error), Some(tie)) = (reply, self.cloud.links.get_mut(&link))
+                    && let Some(root) = tie.roots.get_mut(&(lane, user, links))
+                {
+                    root.refused = Some(error);
+                }
+            }
+            Purpose::Flush { old } => {
+                if let Some(asked) = self.asked.remove(&old)
+                    && let Some(tie) = self.cloud.links.get_mut(&asked.link)
+                {
+                    tie.asks -= 1;
+                }
+            }
+            Purpose::Walk(walking) => self.settle_walk(link, lane, tag, *walking, reply),
+            Purpose::Bind { client, fid, steps } => {
+                let failed = match reply {
+                    Reply::Walked(qids) if qids.len() == steps => None,
+                    Reply::Failed(error) => Some(self.refusal(link, lane, error)),
+                    _ => Some(Errno::NOENT.into()),
+                };
+                if let Some(far) = self.far_mut(client, fid) {
+                    far.bound = match (failed, &far.bound) {
+                        (Some(error), _) => Bound::Failed(error),
+                        (None, Bound::Walking(link, lane, there)) => Bound::There(*link, *lane, *there),
+                        (None, other) => other.clone(),
+                    };
+                }
+            }
+            Purpose::Op { who, fid, kind } => self.settle_op((link, lane), who, fid, kind, reply),
+            Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
+            Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
+        }
+    }
+
+    /// A fid was not known there because what should have made it failed before: that is what is told.
+    pub(super) fn refusal(&self, link: LinkId, lane: Lane, error: Error) -> Error {
+        let roots = self.cloud.links.get(&link).map(|tie| &tie.roots);
+        let refused =
+            roots.into_iter().flatten().find(|((at, ..), root)| *at == lane && root.refused.is_some());
+        match refused {
+            Some((_, root)) if error.errno == Errno::BADF => root.refused.clone().unwrap_or(error),
+            _ => error,
+        }
+    }
+
+    pub(super) fn settle_walk(&mut self, link: LinkId, lane: Lane, _: Tag, walking: Walking, reply: Reply) {
+        let Walking { who, newfid, qids, skip, all, in_place, fid } = walking;
+        let reply = match reply {
+            Reply::Walked(found) if found.len() == all => {
+                let own = in_place.as_ref().map(|far| far.qid);
+                let own = own.or_else(|| self.far_mut(who.client, newfid).map(|far| far.qid));
+                let last = found.last().copied().or(own);
+                let mut new = found.into_iter().skip(skip);
+                let qids: Vec<Qid> = qids.iter().filter_map(|q| q.or_else(|| new.next()).or(last)).collect();
+                let qid = qids.last().copied().or(last);
+                match in_place {
+                    Some(mut far) => {
+                        far.bound = Bound::There(link, lane, fid);
+                        far.qid = qid.unwrap_or(far.qid);
+                        if let Some(state) =
+                            self.clients.get_mut(&who.client).and_then(|c| c.fids.get_mut(&newfid))
+                        {
+                            let state = FidState {
+                                place: Place::Far,
+                                far: Some(Box::new(far)),
+                                open: None,
+                                uid: state.uid,
+                                links: state.links,
+                                prefix: None,
+                            };
+                            let old =
+                                self.clients.get_mut(&who.client).and_then(|c| c.fids.insert(newfid, state));
+                            self.unbind(old);
+                        } else {
+                            self.clunk_there(link, lane, fid);
+                        }
+                    }
+                    // It may have been clunked meanwhile, and given back by that.
+                    None => {
+                        let walking = Bound::Walking(link, lane, fid);
+                        if let Some(far) = self.far_mut(who.client, newfid).filter(|far| far.bound == walking)
+                        {
+                            far.bound = Bound::There(link, lane, fid);
+                            far.qid = qid.unwrap_or(far.qid);
+                        }
+                    }
+                }
+                Reply::Walked(qids)
+            }
+            other => {
+                let walking = Bound::Walking(link, lane, fid);
+                if in_place.is_none()
+                    && self.far_mut(who.client, newfid).is_some_and(|far| far.bound == walking)
+                    && let Some(client) = self.clients.get_mut(&who.client)
+                {
+                    client.fids.remove(&newfid);
+                }
+                match other {
+                    Reply::Walked(found) => {
+                        let mut new = found.into_iter().skip(skip);
+                        let known: Vec<Qid> = qids.iter().map_while(|q| q.or_else(|| new.next())).collect();
+                        match known.is_empty() {
+                            true => Reply::errno(Errno::NOENT),
+                            false => Reply::Walked(known),
+                        }
+                    }
+                    Reply::Failed(error) => {
+                        let error = self.refusal(link, lane, error);
+                        match partial(&qids, error) {
+                            Outcome::Reply(reply) => reply,
+                            Outcome::Spool { .. } | Outcome::Park(..) => Reply::errno(Errno::IO),
+                        }
+                    }
+                    _ => Reply::errno(Errno::PROTO),
+                }
+            }
+        };
+        self.answer_parked(who.client, who.tag, reply);
+    }
+
+    pub(super) fn settle_op(
+        &mut self,
+        (link, lane): (LinkId, Lane),
+        who: Who,
+        fid: Fid,
+        kind: Kind,
+        reply: Reply,
+    ) {
+        let state = self.clients.get_mut(&who.client).and_then(|c| c.fids.get_mut(&fid));
+        let reply = match (kind, reply, state) {
+            (_, Reply::Failed(error), Some(state)) => {
+                let walked = match state.far.as_deref_mut() {
+                    Some(far) => match core::mem::replace(&mut far.bound, Bound::No) {
+                        Bound::Failed(error) => Some(error),
+                        bound => {
+                            far.bound = bound;
+                            None
+                        }
+                    },
+                    None => None,
+                };
+                Reply::Failed(walked.unwrap_or_else(|| self.refusal(link, lane, error)))
+            }
+            (Kind::Open(access), Reply::Opened(qid, shape), Some(state)) => {
+                state.open = Some(Open { access, uid: who.uid, state: OpenState::Far, parts: None });
+                let far = state.far.as_deref_mut().expect("it was asked as a far one");
+                if far.rest.last().is_some_and(|name| name == "clone") || qid.kind != far.qid.kind {
+                    far.qid = qid;
+                }
+                Reply::Opened(far.qid, shape)
+            }
+            (Kind::Read, Reply::Data(data), Some(FidState { prefix: Some(prefix), .. }))
+                if !data.is_empty() =>
+            {
+                Reply::Data([prefix.as_bytes(), b"/", &data].concat())
+            }
+            (Kind::Write { offset, done, mut left }, Reply::Wrote(n), Some(state)) if !left.is_empty() => {
+                let done = done + n;
+                let bound = state.far.as_deref().map(|far| far.bound.clone());
+                let Some(Bound::There(_, _, there) | Bound::Walking(_, _, there)) = bound else {
+                    return self.answer_parked(who.client, who.tag, Reply::errno(Errno::STALE));
+                };
+                let next = left.split_off(left.len().min(limits::FAR_IO));
+                let kind = Kind::Write { offset, done, left: next };
+                let op = Op::Write { fid: there, offset: offset + u64::from(done), data: left };
+                let tag = self.ask(link, lane, Purpose::Op { who, fid, kind }, op);
+                return self.park_again(who, On::Asked(tag), Ask::Far(tag));
+            }
+            (Kind::Write { done, .. }, Reply::Wrote(n), _) => Reply::Wrote(done + n),
+            (_, reply, _) => reply,
+        };
+        self.answer_parked(who.client, who.tag, reply);
+    }
+
+    /// A link is gone: what was asked over it is answered, with why.
+    pub(crate) fn fail_asks(&mut self, link: LinkId, why: &str) {
+        let tags: Vec<Tag> = self.asked.iter().filter(|(_, a)| a.link == link).map(|(tag, _)| *tag).collect();
+        for tag in tags {
+            let Some(Asked { purpose, lane, .. }) = self.asked.remove(&tag) else { continue };
+            let name = match &purpose {
+                Purpose::Op { who, fid, .. } => self.name_of_far(who.client, *fid),
+                Purpose::Walk(walking) => self.name_of_far(walking.who.client, walking.newfid),
+                _ => String::new(),
+            };
+            let colon = if name.is_empty() { "" } else { ": " };
+            let cause = format!("{name}{colon}{why}; what runs there goes on");
+            self.settle_ask(link, lane, tag, purpose, Reply::Failed(Error::new(Errno::HOSTUNREACH, cause)));
+        }
+    }
+
+    pub(super) fn name_of_far(&self, client: ClientId, fid: Fid) -> String {
+        let state = self.clients.get(&client).and_then(|c| c.fids.get(&fid));
+        state
+            .and_then(|state| state.far.as_deref())
+            .map(|far| self.far_name(far.anchor, &far.rest))
+            .unwrap_or_default()
+    }
+}

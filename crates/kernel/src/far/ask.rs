@@ -1,0 +1,133 @@
+//! Asking over a link: requests, fids of its root for each user, and giving up.
+
+use super::{Asked, Bound, Far, Kind, Purpose, Root};
+use crate::{ClientId, Effect, Kernel, Lane, LinkId, limits};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use op::{Access, Errno, Error, Fid, Op, Result, Tag};
+
+impl Kernel {
+    pub(crate) fn ask(&mut self, link: LinkId, lane: Lane, purpose: Purpose, op: Op) -> Tag {
+        self.next_ask += 1;
+        let tag = Tag(self.next_ask);
+        if let Some(tie) = self.cloud.links.get_mut(&link) {
+            tie.asks += 1;
+            self.asked.insert(tag, Asked { link, lane, purpose });
+            self.out.push(Effect::Ask { link, lane, tag, op });
+        }
+        tag
+    }
+
+    /// A fid of the other end's root for this user, attached if it is not yet.
+    pub(super) fn root(&mut self, link: LinkId, lane: Lane, user: &Arc<str>, links: bool) -> Result<Fid> {
+        let tie = self.cloud.links.get_mut(&link).ok_or(Errno::STALE)?;
+        if tie.asks >= limits::ASKS_PER_LINK {
+            let cause = format!("{} requests wait on this link already", tie.asks);
+            return Err(Error::new(Errno::AGAIN, cause));
+        }
+        let key = (lane, user.clone(), links);
+        if let Some(root) = tie.roots.get(&key) {
+            return match &root.refused {
+                None => Ok(root.fid),
+                Some(error) => Err(error.clone()),
+            };
+        }
+        let fid = tie.fid();
+        tie.roots.insert(key, Root { fid, refused: None });
+        let tree = if links { "" } else { "plain" };
+        let op = Op::Attach { fid, user: String::from(&**user), tree: tree.into() };
+        self.ask(link, lane, Purpose::Root { user: user.clone(), links }, op);
+        Ok(fid)
+    }
+
+    /// Walks a new fid of a link from its root, in as many walks as that takes; the last one's purpose is told how many steps
+    /// it has.
+    pub(super) fn walk_there(
+        &mut self,
+        link: LinkId,
+        lane: Lane,
+        from: Fid,
+        newfid: Fid,
+        names: &[String],
+        purpose: impl FnOnce(usize) -> Purpose,
+    ) -> Tag {
+        let mut chunks: Vec<&[String]> = names.chunks(limits::FAR_STEPS).collect();
+        let last = chunks.pop().unwrap_or_default();
+        let mut fid = from;
+        for names in chunks {
+            let op = Op::Walk { fid, newfid, names: names.to_vec() };
+            self.ask(link, lane, Purpose::Nobody { clunk: None }, op);
+            fid = newfid;
+        }
+        self.ask(link, lane, purpose(last.len()), Op::Walk { fid, newfid, names: last.to_vec() })
+    }
+
+    /// Opens a name on a link, for this kernel itself: a fid that is being walked and opened.
+    pub(crate) fn open_there(
+        &mut self,
+        link: LinkId,
+        user: &Arc<str>,
+        names: &[String],
+        access: Access,
+        mut purpose: impl FnMut() -> Purpose,
+    ) -> Result<Fid> {
+        let lane = Lane::Control;
+        let from = self.root(link, lane, user, false)?;
+        let fid = self.cloud.links.get_mut(&link).ok_or(Errno::STALE)?.fid();
+        self.walk_there(link, lane, from, fid, names, |_| purpose());
+        let purpose = purpose();
+        self.ask(link, lane, purpose, Op::Open { fid, access });
+        Ok(fid)
+    }
+
+    /// Gives back a fid of a link.
+    pub(crate) fn clunk_there(&mut self, link: LinkId, lane: Lane, fid: Fid) {
+        if self.cloud.links.contains_key(&link) {
+            self.ask(link, lane, Purpose::Nobody { clunk: None }, Op::Clunk { fid });
+        }
+    }
+
+    /// Gives up a request that was asked: whatever comes of it is for nobody.
+    pub(crate) fn flush_there(&mut self, old: Tag) {
+        let Some(asked) = self.asked.get_mut(&old) else { return };
+        let (link, lane) = (asked.link, asked.lane);
+        let purpose = core::mem::replace(&mut asked.purpose, Purpose::Nobody { clunk: None });
+        match purpose {
+            Purpose::Walk(walking) => {
+                asked.purpose = Purpose::Nobody { clunk: Some(walking.fid) };
+                if walking.in_place.is_none()
+                    && let Some(client) = self.clients.get_mut(&walking.who.client)
+                {
+                    client.fids.remove(&walking.newfid);
+                }
+            }
+            // It may be open there by now, and is not here: another fid takes its place.
+            Purpose::Op { who, fid, kind: Kind::Open(_) } => {
+                if let Some(far) = self.far_mut(who.client, fid)
+                    && let Bound::There(_, _, there) | Bound::Walking(_, _, there) = far.bound
+                {
+                    far.bound = Bound::No;
+                    self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
+                    return self.clunk_there(link, lane, there);
+                }
+            }
+            Purpose::Op { .. }
+            | Purpose::Nobody { .. }
+            | Purpose::Root { .. }
+            | Purpose::Bind { .. }
+            | Purpose::Flush { .. }
+            | Purpose::Part { .. }
+            | Purpose::Fan { .. } => {}
+        }
+        self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
+    }
+
+    /// Whether a request is a client's read or write of this fid.
+    pub(crate) fn asks_of(&self, tag: Tag, fid: Fid) -> bool {
+        matches!(self.asked.get(&tag), Some(Asked { purpose: Purpose::Op { fid: of, kind, .. }, .. })
+            if *of == fid && matches!(kind, Kind::Read | Kind::Write { .. }))
+    }
+
+    pub(super) fn far_mut(&mut self, client: ClientId, fid: Fid) -> Option<&mut Far> {
+        self.clients.get_mut(&client)?.fids.get_mut(&fid)?.far.as_deref_mut()
+    }
+}
