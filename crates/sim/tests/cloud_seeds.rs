@@ -1,0 +1,72 @@
+//! Random clouds against the model. `UEM_SEEDS=100000` runs more of them, `UEM_SEED=7` one of them.
+
+use sim::{cloud::seeds, counters::Counters};
+use std::rc::Rc;
+
+fn from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64) -> Counters {
+    seeds::run(seed, Rc::new(|kernel| Box::new(kernel)))
+}
+
+#[test]
+fn random_clouds_are_as_the_model_says() {
+    let seeds = from_env("UEM_SEEDS").unwrap_or(60);
+    let first = from_env("UEM_FIRST").unwrap_or(0);
+    let begun = std::time::Instant::now();
+    let mut counters = Counters::default();
+    for seed in first..first + seeds {
+        counters.add(&run(seed));
+    }
+    println!("{seeds} seeds in {:?}\n{counters}", begun.elapsed());
+    let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| counters.of(what) == 0).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+}
+
+#[test]
+fn one_seed() {
+    if let Some(seed) = from_env("UEM_SEED") {
+        run(seed);
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_cloud_again() {
+    assert_eq!(run(3).to_string(), run(3).to_string());
+    assert_ne!(run(3).to_string(), run(4).to_string());
+}
+
+/// Without these a run has shown nothing.
+const MUST_HAPPEN: &[&str] = &[
+    "a cable was cut, and both knew",
+    "a cable was cut, and nobody knew",
+    "a cable was cut, and the child knew first",
+    "a cable was cut, and the parent knew first",
+    "a client hung up in the middle",
+    "a lane for streams was made",
+    "a link became slow",
+    "a node has another's name, and is called otherwise",
+    "a node was killed",
+    "a node was started again",
+    "a node was stopped",
+    "a request was given up",
+    "a user of another machine",
+    "asks for streams",
+    "ends waited for",
+    "files of machines read",
+    "flushes over a link",
+    "links broke with requests in both directions",
+    "links broke with requests under way",
+    "nodes asked, over however many hops",
+    "nodes seen as down",
+    "open files that went with their link",
+    "outputs read to their end",
+    "parents replaced",
+    "programs started over links and not",
+    "relinks before the old link was known to be gone",
+    "requests that ended because a node could not be reached",
+    "the cloud was parted",
+    "walks given up that succeeded below",
+];
