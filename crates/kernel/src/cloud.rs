@@ -318,7 +318,7 @@ impl Kernel {
             let cloud = &mut self.cloud;
             (cloud.above, cloud.push_at) = (None, None);
             cloud.ancestors.clear();
-            cloud.lost = (!left && !cloud.seeking.is_empty()).then(|| (name.clone(), now, why.into()));
+            cloud.lost = (!left).then(|| (name.clone(), now, why.into()));
             self.tell_all_above();
         }
         if !above {

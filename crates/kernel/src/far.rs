@@ -121,7 +121,8 @@ pub(crate) enum Purpose {
 /// What there is to do when a client's far request is answered.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Open(Access),
+    /// With the name of what is made, if it is.
+    Open(Access, Option<String>),
     Read,
     Write { offset: u64, done: u32, left: Vec<u8> },
     Other,

@@ -173,12 +173,14 @@ impl Kernel {
                 };
                 Reply::Failed(walked.unwrap_or_else(|| self.refusal(link, lane, error)))
             }
-            (Kind::Open(access), Reply::Opened(qid, shape), Some(state)) => {
+            (Kind::Open(access, made), Reply::Opened(qid, shape), Some(state)) => {
                 state.open = Some(Open { access, uid: who.uid, state: OpenState::Far, parts: None });
                 let far = state.far.as_deref_mut().expect("it was asked as a far one");
-                if far.rest.last().is_some_and(|name| name == "clone") || qid.kind != far.qid.kind {
+                let cloned = far.rest.last().is_some_and(|name| name == "clone");
+                if cloned || made.is_some() {
                     far.qid = qid;
                 }
+                far.rest.extend(made);
                 Reply::Opened(far.qid, shape)
             }
             (Kind::Read, Reply::Data(data), Some(FidState { prefix: Some(prefix), .. }))

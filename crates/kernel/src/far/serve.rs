@@ -170,7 +170,7 @@ impl Kernel {
         let mut kind = Kind::Other;
         let op = match op {
             Op::Open { access, .. } => {
-                kind = Kind::Open(access);
+                kind = Kind::Open(access, None);
                 Op::Open { fid: there, access }
             }
             Op::Read { offset, count, wait, .. } => {
@@ -183,7 +183,7 @@ impl Kernel {
                 Op::Write { fid: there, offset, data }
             }
             Op::Create { name, mode, access, .. } => {
-                kind = Kind::Open(access);
+                kind = Kind::Open(access, Some(name.clone()));
                 Op::Create { fid: there, name, mode, access }
             }
             Op::List { cookie, count, .. } => Op::List { fid: there, cookie, count },
