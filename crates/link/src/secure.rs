@@ -155,9 +155,9 @@ impl Secure {
             .expect("the suites are those of TLS 1.3")
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(ours));
+        // Each of these alone would do; nothing is given out, and nothing would be remembered.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
         let tls =
             ServerConnection::new(Arc::new(config)).expect("nothing in our settings contradicts itself");
         Secure::new(tls.into(), verdict, false)

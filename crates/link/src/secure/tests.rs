@@ -1,7 +1,6 @@
 //! What TLS between nodes promises: both ends in memory, with certificates good and forged.
 
 mod noise;
-mod throughput;
 
 use super::*;
 use crate::identity::{Kind, tests::Forged};
@@ -320,6 +319,18 @@ fn what_is_not_tls_is_told_as_what_it_is() {
     let why = secure.receive(&old, &mut Vec::new()).unwrap_err();
     assert!(why.contains("who dialled speaks another TLS than uem, which speaks 1.3"), "{why}");
     assert!(!secure.output().is_empty(), "an alert tells the other end");
+}
+
+#[test]
+fn no_session_is_offered_to_be_resumed() {
+    let (one, two) = domain();
+    let (mut child, mut parent) = (Secure::dial(&two.home).unwrap(), Secure::accept(&one.home).unwrap());
+    let mut heard = Ok(Vec::new());
+    carry(usize::MAX, &mut child, &mut parent, &mut heard);
+    carry(usize::MAX, &mut parent, &mut child, &mut heard);
+    carry(usize::MAX, &mut child, &mut parent, &mut heard);
+    assert!(parent.peer().is_some() && heard.is_ok());
+    assert!(parent.output().is_empty(), "a ticket would be here");
 }
 
 #[test]
