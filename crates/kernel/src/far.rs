@@ -124,7 +124,11 @@ pub(crate) enum Kind {
     /// With the name of what is made, if it is.
     Open(Access, Option<String>),
     Read,
-    Write { offset: u64, done: u32, left: Vec<u8> },
+    Write {
+        offset: u64,
+        done: u32,
+        left: Vec<u8>,
+    },
     Other,
 }
 

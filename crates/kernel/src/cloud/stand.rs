@@ -1,0 +1,69 @@
+//! Where nodes stand: the names of a node in each view.
+
+use super::{NodeNo, loc};
+use crate::{Kernel, limits, place::View};
+use alloc::{string::String, vec::Vec};
+use op::NodeId;
+
+impl Kernel {
+    /// The view of a set's part of `phys/`: its number for this path.
+    pub(crate) fn loc_no(&mut self, path: &str) -> u32 {
+        match self.cloud.locs.iter().position(|known| **known == *path) {
+            Some(at) => at as u32,
+            None => {
+                self.cloud.locs.push(path.into());
+                self.cloud.locs.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Names from the child that leads there down to a node, for a walk in its `tree/`.
+    pub(crate) fn tree_names(&self, no: NodeNo) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut at = Some(no);
+        while let Some(known) = at.and_then(|no| self.cloud.known(no)) {
+            names.push(String::from(&*known.name));
+            let top = known.parent == self.node.id || names.len() > limits::DEPTH;
+            at = if top { None } else { self.cloud.by_id.get(&known.parent).copied() };
+        }
+        names.reverse();
+        names
+    }
+
+    /// Where a node stands in another view than by name; `None` if it does not.
+    pub(crate) fn view_of(&self, no: Option<NodeNo>, view: View) -> Option<Vec<String>> {
+        let name = match no {
+            Some(no) => self.cloud.known(no)?.name.clone(),
+            None => self.node.name.clone(),
+        };
+        Some(match view {
+            View::Net => alloc::vec!["net".into(), String::from(&*name)],
+            View::Tree => {
+                let mut names = alloc::vec![String::from("tree")];
+                names.extend(self.cloud.ancestors.iter().map(|(_, name)| String::from(&**name)));
+                names.push(String::from(&*self.node.name));
+                names.extend(no.into_iter().flat_map(|no| self.tree_names(no)));
+                names
+            }
+            View::Phys => {
+                let loc = match no {
+                    Some(no) => self.cloud.known(no)?.loc()?,
+                    None => loc(&self.node.attrs)?,
+                };
+                let mut names = alloc::vec![String::from("phys")];
+                names.extend(loc.split('/').map(String::from));
+                names.push(String::from(&*name));
+                names
+            }
+        })
+    }
+
+    /// A child of this node by name, in `tree/`.
+    pub(crate) fn child_named(&self, name: &str) -> Option<NodeNo> {
+        self.cloud.named(name).filter(|no| self.cloud.nodes[no].parent == self.node.id)
+    }
+
+    pub(crate) fn node_no(&self, id: NodeId) -> Option<NodeNo> {
+        self.cloud.by_id.get(&id).copied()
+    }
+}
