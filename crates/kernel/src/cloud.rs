@@ -13,6 +13,7 @@
 //! - `gone ID`: it left for good.
 //! - `above ID NAME …`: from the root to the sender.
 //! - `name ID NEW`: another node has that name; be called this.
+//! - `moved ID TERM`: it took another parent, so who still has it as down is to forget it.
 
 mod kept;
 mod news;
@@ -58,6 +59,8 @@ pub(crate) struct Known {
     pub(crate) measured: Mono,
     /// Of several that have it below them, the one with the greatest term is right.
     term: u64,
+    /// The link that led there before it came over another one; told as soon as its term is known.
+    was: Option<LinkId>,
 }
 
 /// How a node does, as far as others are told.
@@ -246,6 +249,12 @@ impl Kernel {
             },
         };
         let old = self.cloud.nodes.get(&no).and_then(|known| known.via);
+        // It may have been below another child: what that one has stays where it is.
+        let own = |link: LinkId| self.cloud.links.get(&link).and_then(|tie| tie.peer.as_ref());
+        let (old, was) = match old {
+            Some(old) if own(old).is_none_or(|peer| peer.id == id) => (Some(old), None),
+            old => (None, old),
+        };
         let parent = self.node.id;
         for (at, known) in &mut self.cloud.nodes {
             // What was below it is believed to be so still, until it says otherwise: it says so at once.
@@ -255,7 +264,7 @@ impl Kernel {
         }
         let name = self.cloud.nodes[&no].name.clone();
         if let Some(known) = self.cloud.nodes.get_mut(&no) {
-            (known.parent, known.down) = (parent, None);
+            (known.parent, known.down, known.was) = (parent, None, was);
         }
         if name != wanted {
             self.tell(link, format!("name {id} {name}\n"));
@@ -285,6 +294,7 @@ impl Kernel {
             load: Load::default(),
             measured: self.clock.mono,
             term: 0,
+            was: None,
         };
         self.cloud.nodes.insert(no, known);
         self.cloud.by_id.insert(id, no);

@@ -106,6 +106,8 @@ pub(crate) enum Purpose {
     Root { user: Arc<str>, links: bool },
     /// A client's walk.
     Walk(Box<Walking>),
+    /// The step of a client's walk that failed, by itself: what is wrong with it.
+    Why(Who),
     /// A name that is walked again, for what is asked of it next.
     Bind { client: ClientId, fid: Fid, steps: usize },
     /// Anything else that a client asked.
@@ -147,6 +149,9 @@ pub(crate) struct Walking {
     /// What the fid becomes, if it walked itself.
     in_place: Option<Far>,
     fid: Fid,
+    /// From the root there to the end: to ask again for a step that failed.
+    root: Fid,
+    names: Vec<String>,
 }
 
 /// A name that leads to a stream of bytes goes over the bulk lane.
@@ -184,8 +189,9 @@ impl Kernel {
         self.cloud.above.is_some() && self.callers.get(&client) != self.cloud.above.as_ref()
     }
 
-    /// Which link leads to an anchor, and what its name is at the other end.
-    fn route(&self, anchor: Anchor) -> Result<(LinkId, Vec<String>)> {
+    /// Which link leads to an anchor, and what its name is at the other end. What is down as far as this node knows may have
+    /// gone elsewhere: the parent, if it may be asked, knows better.
+    fn route(&self, anchor: Anchor, up: bool) -> Result<(LinkId, Vec<String>)> {
         match anchor {
             Anchor::Files => Ok((LinkId::FILES, Vec::new())),
             Anchor::Up => match self.cloud.above {
@@ -196,12 +202,15 @@ impl Kernel {
                 let Some(known) = self.cloud.known(no) else {
                     return Err(Error::new(Errno::STALE, "the node left the cloud"));
                 };
-                let Some(link) = known.via else { return Err(self.is_down(no)) };
-                let names = match view {
-                    View::Tree => [String::from("tree")].into_iter().chain(self.tree_names(no)).collect(),
-                    View::Net | View::Phys => alloc::vec!["net".into(), String::from(&*known.name)],
-                };
-                Ok((link, names))
+                let by_name = || alloc::vec![String::from("net"), String::from(&*known.name)];
+                match (known.via.filter(|_| known.down.is_none()), self.cloud.above, view) {
+                    (Some(link), _, View::Tree) => {
+                        Ok((link, [String::from("tree")].into_iter().chain(self.tree_names(no)).collect()))
+                    }
+                    (Some(link), _, View::Net | View::Phys) => Ok((link, by_name())),
+                    (None, Some(link), View::Net | View::Phys) if up => Ok((link, by_name())),
+                    (None, ..) => Err(self.is_down(no)),
+                }
             }
         }
     }

@@ -46,6 +46,7 @@ impl Kernel {
                 (false, ["gone", id]) => self.learn_gone(link, id),
                 (true, ["above", rest @ ..]) => self.learn_above(link, rest),
                 (true, ["name", id, name]) => self.learn_name(id, name),
+                (true, ["moved", id, term]) => self.learn_moved(id, term),
                 _ => None,
             };
             if done.is_none() {
@@ -72,8 +73,11 @@ impl Kernel {
         let known = &self.cloud.nodes[&no];
         let elsewhere = known.via.is_some_and(|via| via != link);
         if term < known.term || (term == known.term && elsewhere && down.is_some()) {
+            let term = known.term;
+            self.tell(link, format!("moved {id} {term}\n"));
             return Some(());
         }
+        let was = if elsewhere { known.via } else { known.was };
         let name = self.free_name(id, wanted);
         let attrs = attrs.iter().map(|a| read_attr(a)).collect::<Option<Vec<_>>>()?;
         let known = self.cloud.nodes.get_mut(&no)?;
@@ -82,6 +86,7 @@ impl Kernel {
         (known.parent, known.down) = if direct { (self.node.id, None) } else { (parent, down) };
         (known.via, known.term, known.attrs) = (Some(link), term, attrs);
         known.drained = *state == "drained";
+        known.was = None;
         if old != name {
             self.cloud.by_name.remove(&old);
             self.cloud.by_name.insert(name.clone(), no);
@@ -89,8 +94,30 @@ impl Kernel {
         if *name != **wanted {
             self.tell(link, format!("name {id} {}\n", quoted(&name)));
         }
+        if let Some(was) = was.filter(|was| self.cloud.links.contains_key(was)) {
+            self.tell(was, format!("moved {id} {term}\n"));
+        }
         self.cloud.changed.insert(no);
         self.journal_node(no);
+        Some(())
+    }
+
+    /// A node that was below this one took a parent elsewhere. Who has it as a child that is down forgets it, and says so;
+    /// the others pass that on.
+    fn learn_moved(&mut self, id: &str, term: &str) -> Option<()> {
+        let (id, term): (NodeId, u64) = (id.parse().ok()?, term.parse().ok()?);
+        let Some(no) = self.cloud.by_id.get(&id).copied() else { return Some(()) };
+        let known = &self.cloud.nodes[&no];
+        if known.term > term {
+            return Some(());
+        }
+        match known.via {
+            Some(via) => self.tell(via, format!("moved {id} {term}\n")),
+            None => {
+                self.journal_gone(no);
+                self.cloud.forget(no);
+            }
+        }
         Some(())
     }
 

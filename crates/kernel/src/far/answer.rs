@@ -44,6 +44,13 @@ impl Kernel {
                 }
             }
             Purpose::Walk(walking) => self.settle_walk(link, lane, tag, *walking, reply),
+            Purpose::Why(who) => {
+                let reply = match reply {
+                    Reply::Failed(error) => Reply::Failed(self.refusal(link, lane, error)),
+                    _ => Reply::errno(Errno::NOENT),
+                };
+                self.answer_parked(who.client, who.tag, reply);
+            }
             Purpose::Bind { client, fid, steps } => {
                 let failed = match reply {
                     Reply::Walked(qids) if qids.len() == steps => None,
@@ -76,7 +83,7 @@ impl Kernel {
     }
 
     pub(super) fn settle_walk(&mut self, link: LinkId, lane: Lane, _: Tag, walking: Walking, reply: Reply) {
-        let Walking { who, newfid, qids, skip, all, in_place, fid } = walking;
+        let Walking { who, newfid, qids, skip, all, in_place, fid, root, names } = walking;
         let reply = match reply {
             Reply::Walked(found) if found.len() == all => {
                 let own = in_place.as_ref().map(|far| far.qid);
@@ -129,10 +136,11 @@ impl Kernel {
                 }
                 match other {
                     Reply::Walked(found) => {
+                        let failed = names.len() - all + found.len();
                         let mut new = found.into_iter().skip(skip);
                         let known: Vec<Qid> = qids.iter().map_while(|q| q.or_else(|| new.next())).collect();
                         match known.is_empty() {
-                            true => Reply::errno(Errno::NOENT),
+                            true => return self.ask_why(who, (link, lane, root), &names[..=failed]),
                             false => Reply::Walked(known),
                         }
                     }
@@ -148,6 +156,18 @@ impl Kernel {
             }
         };
         self.answer_parked(who.client, who.tag, reply);
+    }
+
+    /// A walk that went some of its way does not say what stopped it: that step is asked for alone.
+    fn ask_why(&mut self, who: Who, (link, lane, root): (LinkId, Lane, Fid), names: &[String]) {
+        let (last, before) = names.split_last().expect("a walk failed at a step");
+        let Some(tie) = self.cloud.links.get_mut(&link) else { return };
+        let there = tie.fid();
+        self.walk_there(link, lane, root, there, before, |_| Purpose::Nobody { clunk: None });
+        let op = Op::Walk { fid: there, newfid: there, names: alloc::vec![last.clone()] };
+        let tag = self.ask(link, lane, Purpose::Why(who), op);
+        self.clunk_there(link, lane, there);
+        self.park_again(who, On::Asked(tag), Ask::Far(tag));
     }
 
     pub(super) fn settle_op(

@@ -113,6 +113,7 @@ impl Kernel {
             Purpose::Op { .. }
             | Purpose::Nobody { .. }
             | Purpose::Root { .. }
+            | Purpose::Why(_)
             | Purpose::Bind { .. }
             | Purpose::Flush { .. }
             | Purpose::Part { .. }

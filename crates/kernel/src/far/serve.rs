@@ -97,7 +97,7 @@ impl Kernel {
     pub(super) fn far_open(&mut self, who: Who, fid: Fid, access: Access) -> Outcome {
         let Some(far) = self.far_mut(who.client, fid) else { return Err(unknown_fid(fid)).into() };
         let (anchor, rest) = (far.anchor, far.rest.clone());
-        if self.route(anchor).is_err() && self.is_remembered(anchor, &rest) {
+        if self.route(anchor, self.goes_up(who.client)).is_err() && self.is_remembered(anchor, &rest) {
             return self.open_memory(who, fid, anchor, &rest[0], access).into();
         }
         self.far_op(who, fid, Op::Open { fid, access })
@@ -220,7 +220,7 @@ impl Kernel {
             return Err(Error::new(Errno::STALE, cause));
         }
         let rest = far.rest.clone();
-        let (link, base) = self.route(anchor)?;
+        let (link, base) = self.route(anchor, self.goes_up(who.client))?;
         let lane = lane_of(anchor, &rest);
         let user = if self.callers.contains_key(&who.client) { uid } else { who.uid };
         let user = self.user(user).name.clone();

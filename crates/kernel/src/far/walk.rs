@@ -45,7 +45,7 @@ impl Kernel {
                 Spot::There(anchor, rest) => self.walk_far(who, (fid, newfid), (anchor, rest), qids, None),
             };
         }
-        let (link, base) = match self.route(anchor) {
+        let (link, base) = match self.route(anchor, self.goes_up(who.client)) {
             Ok(route) => route,
             // What is known of a node that is down is shown all the same.
             Err(_) if self.is_remembered(anchor, &rest) => {
@@ -69,6 +69,7 @@ impl Kernel {
             Err(error) => return partial(&qids, error),
         };
         let steps = qids.iter().filter(|q| q.is_none()).count();
+        let (root, full) = (from, [&base[..], &rest[..]].concat());
         // Where the fid that it starts from is there already, only the new names are sent.
         let (from, names, new) = match (relative, &self.clients[&who.client].fids[&fid].far) {
             (Some(had), Some(far)) => match &far.bound {
@@ -106,7 +107,9 @@ impl Kernel {
                 true => core::mem::take(&mut qids),
                 false => core::mem::take(&mut qids).into_iter().collect(),
             };
-            Purpose::Walk(Box::new(Walking { who, newfid, qids, skip, all: last, in_place, fid: there }))
+            let walking =
+                Walking { who, newfid, qids, skip, all: last, in_place, fid: there, root, names: full };
+            Purpose::Walk(Box::new(walking))
         });
         Outcome::Park(On::Asked(tag), Ask::Far(tag))
     }
