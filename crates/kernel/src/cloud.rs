@@ -26,7 +26,6 @@ use crate::{
     limits,
     notices::What,
     park::On,
-    place::View,
     words,
 };
 use alloc::{
@@ -376,4 +375,33 @@ fn is_node_name(name: &str) -> bool {
         && !matches!(name, "." | ".." | "...")
         && !name.contains(odd)
         && !name.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_holds_what_is_below_it() {
+        for (loc, of, holds) in [
+            (Some("a/b"), "", true),
+            (Some("a/b"), "a", true),
+            (Some("a/b"), "a/b", true),
+            (Some("a/bc"), "a/b", false),
+            (Some("a"), "a/b", false),
+            (None, "", false),
+        ] {
+            assert_eq!(within(loc, of), holds, "{loc:?} in {of:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_is_called_what_a_path_can_hold() {
+        for name in ["b", "node01", "a.b-c_d", "7a"] {
+            assert!(is_node_name(name), "{name}");
+        }
+        for name in ["", "7", "..", "...", "a/b", "a b", "a\n"] {
+            assert!(!is_node_name(name), "{name:?}");
+        }
+    }
 }

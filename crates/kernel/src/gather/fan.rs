@@ -105,3 +105,22 @@ pub(crate) fn tallied(failed: u64, first: &Error) -> Error {
         n => Error::new(first.errno, format!("{n} failed; the first, {first}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use op::Errno;
+
+    #[test]
+    fn failures_are_counted_on_every_level() {
+        let alone = Error::new(Errno::SRCH, "kill: session 7 has ended");
+        assert_eq!(tally(alone.clone()), (1, alone.clone()));
+        assert_eq!(tallied(1, &alone), alone);
+        let three = tallied(3, &alone);
+        assert_eq!(three.cause, "3 failed; the first, kill: session 7 has ended");
+        assert_eq!(tally(three), (3, alone.clone()));
+        // A group on one node says of how many.
+        let group = Error::new(Errno::SRCH, "2 of 5 failed; the first, kill: session 7 has ended");
+        assert_eq!(tally(group), (2, alone));
+    }
+}
