@@ -260,6 +260,14 @@ fn a_file_that_was_renamed_is_removed_by_its_new_name_and_no_other_in_its_place(
     assert_eq!(asker.stat(fid).name, "b");
     assert_eq!(asker.call(Op::Remove { fid }), Reply::Done);
     assert!(a.exists() && !b.exists());
+    // What has no name any more is not taken for a file whose name looks like what the kernel says of it.
+    let lookalike = dir.path().join("a (deleted)");
+    fs::write(&lookalike, "somebody's").unwrap();
+    let fid = asker.walk(root, &a).unwrap();
+    fs::remove_file(&a).unwrap();
+    assert_eq!(asker.stat(fid).name, "a");
+    failed(Errno::STALE, &asker.call(Op::Remove { fid }));
+    assert!(lookalike.exists());
 }
 
 #[test]

@@ -3,5 +3,6 @@
 
 mod asking;
 mod basics;
+mod bounds;
 mod waits;
 mod whose;

@@ -165,6 +165,12 @@ fn a_clunk_ends_what_waits_and_comes_after_what_does_not() {
         assert!(Instant::now() < deadline, "the pipe is still open");
         asker.step(1);
     }
+    // Nor does one that came before the read had begun to wait.
+    let fid = asker.open(root, &path, READ).unwrap();
+    let read = asker.ask(read_of(fid));
+    asker.ask(Op::Clunk { fid });
+    let Reply::Failed(error) = asker.wait(read) else { panic!() };
+    assert_eq!(error.errno, Errno::CANCELED);
     let fid = asker.create(root, &dir.path().join("f"), 0o600, WRITE).unwrap();
     let writes: Vec<Tag> =
         (0..20).map(|i| asker.ask(Op::Write { fid, offset: i, data: vec![b'a' + i as u8] })).collect();
