@@ -1,4 +1,4 @@
-//! How fast TLS between two nodes is, both ends in memory and on one core:
+//! How fast identities are opened and TLS between two nodes is, both ends in memory and on one core:
 //! `cargo run --release -p link --example throughput`.
 
 use link::{
@@ -9,15 +9,35 @@ use std::time::{Duration, Instant};
 
 const BYTES: usize = 512 << 20;
 const HANDSHAKES: u32 = 200;
+const REFRESHES: u32 = 10_000;
 
 /// An authority and a node of its domain, and what removes their files.
 fn domain() -> Result<(Home, Home, tempfile::TempDir), String> {
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    Home::open(&dir.path().join("new"))?;
+    println!("{:.2} ms to open an identity for the first time", start.elapsed().as_secs_f64() * 1e3);
     let (mut one, mut two) = (Home::open(&dir.path().join("one"))?, Home::open(&dir.path().join("two"))?);
     one.found("one")?;
     let token = one.invite(Kind::Node, Duration::from_secs(60))?;
     let grant = one.answer(&two.join(&token, "two"));
     two.accept(&token, &grant)?;
+    let start = Instant::now();
+    Home::open(&dir.path().join("two"))?;
+    println!("{:.2} ms to open that of a node of a domain", start.elapsed().as_secs_f64() * 1e3);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(150) {
+        // Files that were just changed are read again each time.
+        two.refresh()?;
+    }
+    let start = Instant::now();
+    for _ in 0..REFRESHES {
+        two.refresh()?;
+    }
+    println!(
+        "{:.1} µs to see that nothing has changed",
+        start.elapsed().as_secs_f64() * 1e6 / f64::from(REFRESHES)
+    );
     Ok((one, two, dir))
 }
 
