@@ -12,15 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 fn settings(state: &Path, mount: Option<PathBuf>) -> Settings {
-    Settings {
-        name: crate::world::NAME.into(),
-        state: state.into(),
-        mount,
-        ninep: Vec::new(),
-        labels: Vec::new(),
-        env: environment(),
-        stdio: false,
-    }
+    Settings { mount, env: environment(), ..Settings::new(crate::world::NAME, state) }
 }
 
 /// What `uem up` gives to programs as well.

@@ -8,13 +8,9 @@ fn main() -> Result<(), String> {
     let config = provide::process::Config { state: state.clone(), node: host::host_name(), keeper: None };
     let processes = provide::process::Processes::new(config).map_err(|e| e.to_string())?;
     let settings = Settings {
-        name: host::host_name(),
-        state,
         mount: args.next().map(Into::into),
-        ninep: Vec::new(),
-        labels: Vec::new(),
         env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec()],
-        stdio: false,
+        ..Settings::new(host::host_name(), state)
     };
     let mut node = Node::open(settings, Local { processes, keeper: Vec::new(), alone: true })?;
     node.run().map(|_| ())

@@ -1,12 +1,14 @@
 //! Doors: descriptors on which 9P is spoken, and who is behind each.
 
-use crate::dial::Addr;
+use crate::dial::{Addr, listen_tcp};
+use link::secure::Secure;
 use ninep::{
     Dialect,
     server::{Config, Conn},
 };
-use op::Uid;
+use op::{Op, Tag, Uid};
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,9 +40,12 @@ impl Listener {
                 Listener::Unix(listener, path.clone())
             }
             Addr::Tcp(host, port) => {
-                let listener = Addr::listen_tcp(host, *port)?;
+                let listener = listen_tcp(host, *port)?;
                 listener.set_nonblocking(true).map_err(said)?;
                 Listener::Tcp(listener)
+            }
+            Addr::Tls(..) | Addr::Ssh(_) => {
+                return Err(format!("{addr}: this is no door; 9P over TLS goes to the link port (--link)"));
             }
         };
         Ok(listener)
@@ -135,8 +140,12 @@ pub(crate) struct Wired {
     input: OwnedFd,
     /// Where answers go, if not the same way.
     output: Option<OwnedFd>,
+    /// What it all goes through, of somebody with a certificate.
+    pub(crate) secure: Option<Box<Secure>>,
     pub(crate) conn: Conn,
     pub(crate) uid: Uid,
+    /// It is a node of the trust domain, and says in each attach for whom it asks.
+    pub(crate) believed: bool,
     /// What the kernel was told of it.
     pub(crate) links: Option<bool>,
     /// What it is polled for.
@@ -148,7 +157,8 @@ pub(crate) struct Wired {
 impl Wired {
     pub(crate) fn new(input: OwnedFd, output: Option<OwnedFd>, uid: Uid) -> Wired {
         let conn = Conn::new(Config { fids: kernel::limits::FIDS_PER_CLIENT, ..Config::default() });
-        Wired { input, output, conn, uid, links: None, polled: (false, false), over: false }
+        let (secure, believed, links, polled) = (None, false, None, (false, false));
+        Wired { input, output, secure, conn, uid, believed, links, polled, over: false }
     }
 
     pub(crate) fn input(&self) -> BorrowedFd<'_> {
@@ -165,7 +175,7 @@ impl Wired {
         self.conn.dialect() == Some(Dialect::L)
     }
 
-    /// Reads once; false if nothing more will come.
+    /// Reads once; `None` if nothing has come, and 0 at the end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match rustix::io::read(&self.input, buffer) {
             Ok(n) => Ok(Some(n)),
@@ -174,20 +184,52 @@ impl Wired {
         }
     }
 
+    /// Takes in what was read.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence: the client is to be hung up.
+    pub(crate) fn receive(&mut self, bytes: &[u8], asks: &mut VecDeque<(Tag, Op)>) -> Result<(), String> {
+        let broken = |broken: ninep::Broken| broken.0.into_owned();
+        let Some(secure) = &mut self.secure else { return self.conn.receive(bytes, asks).map_err(broken) };
+        let mut plain = Vec::new();
+        secure.receive(bytes, &mut plain)?;
+        self.conn.receive(&plain, asks).map_err(broken)
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn wants_output(&self) -> bool {
+        let encrypted = self.secure.as_ref().is_some_and(|secure| !secure.output().is_empty());
+        encrypted || !self.conn.output().is_empty()
+    }
+
     /// Sends what it takes now.
     pub(crate) fn send(&mut self) -> io::Result<()> {
-        while !self.conn.output().is_empty() {
+        while self.wants_output() {
+            if let Some(secure) = &mut self.secure
+                && secure.output().is_empty()
+            {
+                let part = self.conn.output();
+                let part = &part[..part.len().min(AHEAD)];
+                secure.send(part);
+                let count = part.len();
+                self.conn.consume(count);
+            }
+            let bytes = self.secure.as_ref().map_or(self.conn.output(), |secure| secure.output());
             let sent = match &self.output {
-                Some(fd) => rustix::io::write(fd, self.conn.output()),
-                None => rustix::net::send(&self.input, self.conn.output(), rustix::net::SendFlags::NOSIGNAL),
+                Some(fd) => rustix::io::write(fd, bytes),
+                None => rustix::net::send(&self.input, bytes, rustix::net::SendFlags::NOSIGNAL),
             };
-            match sent {
-                Ok(n) => self.conn.consume(n),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(error) => return Err(error.into()),
+            match (sent, &mut self.secure) {
+                (Ok(n), Some(secure)) => secure.consume(n),
+                (Ok(n), None) => self.conn.consume(n),
+                (Err(Errno::INTR), _) => {}
+                (Err(Errno::AGAIN), _) => break,
+                (Err(error), _) => return Err(error.into()),
             }
         }
         Ok(())
     }
 }
+
+/// Bytes that are encrypted ahead of being taken.
+const AHEAD: usize = 256 << 10;

@@ -19,6 +19,7 @@ pub mod client;
 pub mod dial;
 mod door;
 mod journal;
+mod links;
 mod machine;
 mod node;
 mod poll;

@@ -1,21 +1,29 @@
 //! The loop. One turn: wait until something is ready, hand it to the kernel, do what the kernel says; then, and
 //! not before, write the journal, let the provider forget what it told, and send the answers.
 
+mod clients;
+mod files;
+mod mounted;
+mod peers;
+
 use crate::{
     Settings,
     around::{Around, Here},
     dial::Addr,
     door::{Listener, Wired},
     journal::Journal,
+    links::{self, Links},
     poll::Poll,
     provider::Provider,
 };
-use kernel::{Attr, ClientId, Effect, Event, Kernel};
+use kernel::{Attr, ClientId, Effect, Event, Kernel, LinkId};
+use mounted::Mounted;
 use op::{Act, Errno, Error, Op, Reply, Tag, Tell, Uid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How a node came to its end.
@@ -32,7 +40,9 @@ pub struct Node<P: Provider> {
     journal: Journal,
     around: Box<dyn Around>,
     settings: Settings,
-    poll: Poll,
+    poll: Rc<Poll>,
+    links: Links,
+    files: Option<files::Files>,
     listeners: Vec<Listener>,
     clients: BTreeMap<ClientId, Wired>,
     mount: Option<Mounted>,
@@ -63,26 +73,18 @@ impl Ask {
     }
 }
 
-struct Mounted {
-    mount: fuse::Mount,
-    conn: fuse::Conn,
-    client: ClientId,
-    steps: VecDeque<fuse::Step>,
-    /// Answers for the kernel's FUSE, kept back until the journal is written.
-    answers: Vec<fuse::Answer>,
-    over: bool,
-}
-
 struct Ending {
     keep: bool,
     /// What is left then is left.
     at: op::Mono,
 }
 
-/// Tokens of `poll`: these, then listeners, then clients.
+/// Tokens of `poll`: these, then listeners, then clients, then connections of links.
 const PROVIDER: u64 = 0;
 const SIGNALS: u64 = 1;
 const MOUNT: u64 = 2;
+const FILES: u64 = 3;
+/// 4 and 5 are those of links.
 const LISTENERS: u64 = 16;
 const CLIENTS: u64 = 1 << 32;
 
@@ -125,11 +127,18 @@ impl<P: Provider> Node<P> {
         if !further.is_empty() {
             attrs.push(("ninep".into(), Attr::Text(further.join(" "))));
         }
+        let poll = Rc::new(Poll::new().map_err(said("epoll"))?);
+        let mut links = Links::open(&settings, &poll)?;
+        links.listen();
+        if let Some(addr) = links.address() {
+            attrs.push(("link".into(), Attr::Text(addr.to_string())));
+        }
         attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
+        attrs.extend(settings.loc.iter().map(|loc| ("loc".into(), Attr::Text(loc.clone()))));
         let name = settings.name.as_str().into();
         let (env, started) = (settings.env.clone(), around.now().wall);
-        let node = kernel::Node { id: op::NodeId::default(), name, owner, env, attrs, started, fs: false };
-        let poll = Poll::new().map_err(said("epoll"))?;
+        let (id, fs) = (links.home.id(), settings.fs);
+        let node = kernel::Node { id, name, owner, env, attrs, started, fs };
         let signals = signals(&poll).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
         let mut this = Node {
@@ -138,6 +147,8 @@ impl<P: Provider> Node<P> {
             journal,
             around,
             poll,
+            links,
+            files: None,
             listeners,
             clients: BTreeMap::new(),
             mount: None,
@@ -172,34 +183,13 @@ impl<P: Provider> Node<P> {
         if self.settings.stdio {
             self.open_stdio().map_err(|e| format!("standard input and output: {e}"))?;
         }
-        if let Some(dir) = self.settings.mount.clone() {
-            let mount = fuse::Mount::new(&dir).map_err(|e| format!("mounting on {}: {e}", dir.display()))?;
-            self.poll.add(mount.fd(), MOUNT, true, false).map_err(|e| format!("the mount: {e}"))?;
-            let client = self.new_client();
-            self.events.push_back(Event::Connect { client, links: true });
-            let uid = Uid(rustix::process::geteuid().as_raw());
-            let conn = fuse::Conn::new(fuse::Config { uid, ..fuse::Config::default() });
-            let (steps, answers) = (VecDeque::new(), Vec::new());
-            self.mount = Some(Mounted { mount, conn, client, steps, answers, over: false });
-            self.pump();
-        }
-        Ok(())
-    }
-
-    fn open_stdio(&mut self) -> std::io::Result<()> {
-        let input = rustix::stdio::stdin().try_clone_to_owned()?;
-        let output = rustix::stdio::stdout().try_clone_to_owned()?;
-        for fd in [&input, &output] {
-            rustix::io::ioctl_fionbio(fd, true)?;
-        }
-        let uid = Uid(rustix::process::getuid().as_raw());
-        self.admit(Wired::new(input, Some(output), uid));
+        self.open_mount()?;
         Ok(())
     }
 
     /// Where it can be talked to; of port 0, the port that was given.
     pub fn addrs(&self) -> Vec<Addr> {
-        self.listeners.iter().filter_map(Listener::addr).collect()
+        self.listeners.iter().filter_map(Listener::addr).chain(self.links.address()).collect()
     }
 
     /// The provider, for a test that scripts it.
@@ -229,10 +219,15 @@ impl<P: Provider> Node<P> {
     /// # Errors
     /// As [`run`](Node::run).
     pub fn turn(&mut self, most: Option<Duration>) -> Result<Option<Stopped>, String> {
-        let timeout = [self.until(self.wake_at), self.until(self.ending.as_ref().map(|e| e.at)), most];
+        let ends = self.ending.as_ref().map(|e| e.at);
+        let due = [self.wake_at, ends, Some(self.links.next_tick())].map(|at| self.until(at));
         let mut ready = Vec::new();
-        let timeout =
-            timeout.into_iter().flatten().chain(self.journal.full.then_some(Duration::from_secs(1))).min();
+        let timeout = due
+            .into_iter()
+            .flatten()
+            .chain(most)
+            .chain(self.journal.full.then_some(Duration::from_secs(1)))
+            .min();
         self.poll.wait(timeout, &mut ready).map_err(|e| format!("epoll: {e}"))?;
         if self.wake_at.is_some_and(|at| at <= self.around.now().mono) {
             self.wake_at = None;
@@ -246,11 +241,14 @@ impl<P: Provider> Node<P> {
                 }
                 SIGNALS => self.signalled(),
                 MOUNT => self.mount_ready(),
+                FILES => self.files_ready(),
+                links::LISTENER | links::LOOKUP | links::CONNS.. => self.link_ready(token),
                 token if token >= CLIENTS => self.client_ready(ClientId(token - CLIENTS)),
                 token => self.accept((token - LISTENERS) as usize),
             }
             self.pump();
         }
+        self.tick_links();
         self.pump();
         self.settle();
         Ok(self.stopped())
@@ -277,7 +275,7 @@ impl<P: Provider> Node<P> {
         let access = op::Access { write: true, ..op::Access::default() };
         for (tag, op) in [
             Op::Attach { fid, user: String::new(), tree: String::new() },
-            Op::Walk { fid, newfid: fid, names: vec!["ctl".into()] },
+            Op::Walk { fid, newfid: fid, names: vec!["self".into(), "ctl".into()] },
             Op::Open { fid, access },
             Op::Write { fid, offset: 0, data: b"down\n".to_vec() },
         ]
@@ -287,116 +285,6 @@ impl<P: Provider> Node<P> {
             self.events.push_back(Event::Request { client, tag: Tag(tag as u64), uid: owner, op });
         }
         self.events.push_back(Event::Hangup(client));
-    }
-
-    fn accept(&mut self, at: usize) {
-        loop {
-            match self.listeners[at].accept() {
-                Ok(Some(wired)) => {
-                    if self.clients.len() < kernel::limits::CLIENTS {
-                        self.around.users().refresh();
-                        self.admit(wired);
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    eprintln!("uem: a connection was not accepted: {error}");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn new_client(&mut self) -> ClientId {
-        self.next_client += 1;
-        ClientId(self.next_client)
-    }
-
-    fn admit(&mut self, mut wired: Wired) {
-        let client = self.new_client();
-        let token = CLIENTS + client.0;
-        if self.poll.add(wired.input(), token, true, false).is_err() {
-            return;
-        }
-        if let Some(output) = wired.other_output() {
-            // Only polled while it is full; a file can't be polled and never is.
-            let _never_full = self.poll.add(output, token, false, false);
-        }
-        wired.polled = (true, false);
-        self.clients.insert(client, wired);
-    }
-
-    fn client_ready(&mut self, client: ClientId) {
-        let Some(wired) = self.clients.get_mut(&client) else { return };
-        self.touched.insert(client);
-        if wired.over || !wired.conn.wants_input() {
-            return;
-        }
-        let mut asks = VecDeque::new();
-        match wired.read(&mut self.buffer[..TURN_BYTES]) {
-            Ok(None) => {}
-            Ok(Some(0)) => wired.over = true,
-            Ok(Some(n)) => {
-                if let Err(broken) = wired.conn.receive(&self.buffer[..n], &mut asks) {
-                    eprintln!("uem: a client of uid {} was hung up: {}", wired.uid.0, broken.0);
-                    wired.over = true;
-                }
-            }
-            Err(_) => wired.over = true,
-        }
-        self.ask(client, asks);
-    }
-
-    fn ask(&mut self, client: ClientId, asks: VecDeque<(Tag, Op)>) {
-        let Some(wired) = self.clients.get_mut(&client) else { return };
-        let uid = wired.uid;
-        for (tag, op) in asks {
-            if let Op::Attach { .. } = op {
-                // Which dialect is spoken is known now; a client that begins anew has clunked everything.
-                let links = wired.understands_links();
-                if wired.links != Some(links) {
-                    wired.links = Some(links);
-                    self.asks.push_back(Ask::Connect { client, links });
-                }
-            }
-            self.asks.push_back(Ask::Op { client, tag, uid, op });
-        }
-    }
-
-    /// Each request is answered before the next is read: who waited asks again at once, if the answer wakes him on
-    /// this CPU, and `epoll` need not be asked in between.
-    fn mount_ready(&mut self) {
-        for _ in 0..TURN_REQUESTS {
-            let Some(m) = &mut self.mount else { return };
-            match m.mount.read(&mut self.buffer) {
-                Ok(fuse::Incoming::Message(n)) => m.conn.receive(&self.buffer[..n], &mut m.steps),
-                Ok(fuse::Incoming::Empty) => return,
-                Ok(fuse::Incoming::Unmounted) => {
-                    m.conn.hang_up(&mut m.steps);
-                    m.over = true;
-                }
-                Err(error) => {
-                    eprintln!("uem: reading from the mount: {error}");
-                    return;
-                }
-            }
-            self.take_steps();
-            self.pump();
-            self.settle();
-        }
-    }
-
-    fn take_steps(&mut self) {
-        let Some(m) = &mut self.mount else { return };
-        while let Some(step) = m.steps.pop_front() {
-            match step {
-                fuse::Step::Ask { tag, uid, op } => {
-                    self.asks.push_back(Ask::Op { client: m.client, tag, uid, op })
-                }
-                fuse::Step::Send(answer) => m.answers.push(answer),
-                fuse::Step::Unmounted => m.over = true,
-            }
-        }
     }
 
     // ── the kernel, and effects out ────────────────────────────────────────────────────────
@@ -480,25 +368,16 @@ impl<P: Provider> Node<P> {
                 Some(user) if *user.name == *name || user.uid.0.to_string() == name => Event::User(user),
                 Some(_) | None => Event::NoUser(name),
             }),
-            Effect::Admit(_) | Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
+            Effect::Admit(name) => self.events.push_back(Event::User(self.around.users().admit(&name))),
+            Effect::Ask { link: LinkId::FILES, tag, op, .. } => self.ask_files(tag, op),
+            Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
+                self.to_links(effect)
             }
             Effect::Down { keep } => {
                 let at = self.around.now().mono + if keep { Duration::ZERO } else { LAST };
                 self.ending.get_or_insert(Ending { keep, at });
             }
         }
-    }
-
-    fn answer(&mut self, client: ClientId, tag: Tag, reply: Reply) {
-        if let Some(m) = self.mount.as_mut().filter(|m| m.client == client) {
-            m.conn.answer(tag, reply, &mut m.steps);
-            return self.take_steps();
-        }
-        let Some(wired) = self.clients.get_mut(&client) else { return };
-        let mut asks = VecDeque::new();
-        wired.conn.answer(tag, reply, &mut asks);
-        self.touched.insert(client);
-        self.ask(client, asks);
     }
 
     // ── the end of a turn ──────────────────────────────────────────────────────────────────
@@ -516,62 +395,17 @@ impl<P: Provider> Node<P> {
                 self.provider.settle();
             }
             self.send_to_mount();
+            self.flush_links();
             for client in std::mem::take(&mut self.touched) {
                 self.send_to(client);
             }
             self.pump();
             let answers = self.mount.as_ref().is_some_and(|m| !m.answers.is_empty());
-            if self.touched.is_empty() && !answers && !self.journal.waits() {
+            let nothing = self.touched.is_empty() && !self.links.wants_flush() && !answers;
+            if nothing && !self.journal.waits() {
                 return;
             }
         }
-    }
-
-    fn send_to_mount(&mut self) {
-        let Some(m) = &mut self.mount else { return };
-        for answer in m.answers.drain(..) {
-            if let Err(error) = m.mount.send(&answer) {
-                eprintln!("uem: answering the mount: {error}");
-            }
-        }
-        if m.over {
-            self.poll.remove(m.mount.fd());
-            let client = m.client;
-            self.mount = None;
-            self.handle(Event::Hangup(client));
-        }
-    }
-
-    fn send_to(&mut self, client: ClientId) {
-        let Some(wired) = self.clients.get_mut(&client) else { return };
-        let broken = wired.send().is_err();
-        let left = !wired.conn.output().is_empty();
-        if broken || (wired.over && !left) {
-            return self.hang_up(client);
-        }
-        let wants = (!wired.over && wired.conn.wants_input(), left);
-        if wants != wired.polled {
-            wired.polled = wants;
-            let token = CLIENTS + client.0;
-            let same_way = wired.other_output().is_none();
-            let changed = self.poll.change(wired.input(), token, wants.0, wants.1 && same_way);
-            if let Some(output) = wired.other_output() {
-                let _never_full = self.poll.change(output, token, false, wants.1);
-            }
-            if changed.is_err() {
-                self.hang_up(client);
-            }
-        }
-    }
-
-    fn hang_up(&mut self, client: ClientId) {
-        let Some(wired) = self.clients.remove(&client) else { return };
-        self.poll.remove(wired.input());
-        if let Some(output) = wired.other_output() {
-            self.poll.remove(output);
-        }
-        self.asks.retain(|ask| ask.client() != client);
-        self.handle(Event::Hangup(client));
     }
 
     /// Whether it is over: what was to end has ended, or had its time.
@@ -582,6 +416,7 @@ impl<P: Provider> Node<P> {
             return None;
         }
         self.mount = None;
+        self.links.stop(self.around.now().mono);
         self.listeners.clear();
         self.provider.stop(keep);
         Some(Stopped { keep })

@@ -2,13 +2,14 @@
 
 use crate::dial::Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A node's settings, complete; the command makes them from its flags.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The node's name in the tree: one path element.
     pub name: String,
-    /// Its state directory: journal, spools, socket, lock.
+    /// Its state directory: journal, spools, socket, lock, trust.
     pub state: PathBuf,
     /// Where to mount the tree; `None` for nowhere.
     pub mount: Option<PathBuf>,
@@ -20,9 +21,41 @@ pub struct Settings {
     pub env: Vec<Vec<u8>>,
     /// Serve 9P on these descriptors of its own as well: standard input and output.
     pub stdio: bool,
+    /// Where children may link, and users with certificates connect; `None`: what `trust/listen` says, if anything. With
+    /// port 0, the port that was given once is taken again.
+    pub link: Option<Addr>,
+    /// Parents to look for, best first; empty: those that `trust/parents` names.
+    pub parents: Vec<Addr>,
+    /// Look for a parent of the same trust domain on the local network.
+    pub parent_auto: bool,
+    /// Something is said on every link at least this often; twice as long a silence is the end of it.
+    pub beat: Duration,
+    /// Offer this machine's files under `fs/`.
+    pub fs: bool,
+    /// Where the machine stands, as `hall/rack/slot`: the label `loc`.
+    pub loc: Option<String>,
 }
 
 impl Settings {
+    /// A node of that name with nothing but its state directory and the socket in it.
+    pub fn new(name: impl Into<String>, state: impl Into<PathBuf>) -> Settings {
+        Settings {
+            name: name.into(),
+            state: state.into(),
+            mount: None,
+            ninep: Vec::new(),
+            labels: Vec::new(),
+            env: Vec::new(),
+            stdio: false,
+            link: None,
+            parents: Vec::new(),
+            parent_auto: false,
+            beat: Duration::from_secs(1),
+            fs: false,
+            loc: None,
+        }
+    }
+
     /// The socket that `uem` looks for.
     pub fn socket(&self) -> PathBuf {
         self.state.join("uem.sock")

@@ -13,9 +13,16 @@ pub struct Users {
     known: BTreeMap<Uid, Arc<User>>,
     /// Known from the start, whatever the files say.
     fixed: Vec<Arc<User>>,
+    /// Users of other machines, who have no account here: they are kept as long as the node lives.
+    foreign: BTreeMap<Uid, Arc<User>>,
     /// When the files that were read had last changed.
     read: Option<[Option<SystemTime>; 2]>,
 }
+
+/// Foreign users that are told apart; whoever comes after them is `nobody`.
+const FOREIGN: usize = 65_536;
+/// Characters of a foreign user's name.
+const NAME: usize = 64;
 
 const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
 
@@ -27,7 +34,7 @@ impl Users {
 
     /// Who a number is, and whether that is news since it was last asked.
     pub(crate) fn by_uid(&mut self, uid: Uid) -> (Arc<User>, bool) {
-        if let Some(user) = self.known.get(&uid) {
+        if let Some(user) = self.known.get(&uid).or_else(|| self.foreign.get(&uid)) {
             return (user.clone(), false);
         }
         if let Some(user) = self.fixed.iter().find(|u| u.uid == uid) {
@@ -55,6 +62,43 @@ impl Users {
         let user = Arc::new(entry.as_deref().and_then(user)?);
         self.known.insert(user.uid, user.clone());
         Some(user)
+    }
+
+    /// Who another node means by a name: the account of that name, else somebody who is known by it alone. A name of
+    /// digits would be taken for a number, whose owner at the other node nobody here knows.
+    pub(crate) fn admit(&mut self, name: &str) -> Arc<User> {
+        let number = name.bytes().all(|b| b.is_ascii_digit());
+        let account = if number { None } else { self.by_name(name) };
+        match account {
+            Some(user) if *user.name == *name && !user.uid.is_foreign() => user,
+            Some(_) | None => self.foreign(name),
+        }
+    }
+
+    /// A user without an account: his number is made of his name, so that it mostly stays the same.
+    fn foreign(&mut self, name: &str) -> Arc<User> {
+        let plain = |c: char| !c.is_control() && !matches!(c, ':' | '/' | '\n');
+        let name: String = name.chars().filter(|c| plain(*c)).take(NAME).collect();
+        let full = self.foreign.len() >= FOREIGN;
+        let name = if name.is_empty() || full { "nobody".into() } else { name };
+        // FNV-1a, as wide as the space.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let space = u32::MAX - 2 - Uid::FOREIGN.0;
+        for step in 0..=space {
+            let uid = Uid(Uid::FOREIGN.0 + ((hash % u64::from(space)) as u32).wrapping_add(step) % space);
+            match self.foreign.get(&uid) {
+                Some(user) if *user.name == *name => return user.clone(),
+                Some(_) => {}
+                None => {
+                    let user = Arc::new(User { name: name.as_str().into(), ..unknown(uid) });
+                    self.foreign.insert(uid, user.clone());
+                    return user;
+                }
+            }
+        }
+        unreachable!("there are more numbers than foreign users")
     }
 
     /// Forgets what it knows if the files have changed since; to be called when somebody connects.
@@ -121,6 +165,37 @@ fn unknown(uid: Uid) -> User {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_no_account_has_a_number_of_his_own_that_stays() {
+        let mut users = Users::default();
+        assert_eq!(users.admit("root").uid, Uid(0));
+        let ann = users.admit("no-such-ann");
+        assert!(ann.uid.is_foreign() && &*ann.name == "no-such-ann");
+        assert_eq!(users.admit("no-such-ann").uid, ann.uid);
+        assert_eq!(Users::default().admit("no-such-ann").uid, ann.uid, "at the next start too");
+        assert_ne!(users.admit("no-such-bob").uid, ann.uid);
+        users.refresh();
+        assert_eq!(users.by_uid(ann.uid).0.name, ann.name, "files that change do not make him somebody else");
+    }
+
+    #[test]
+    fn a_number_is_nobodys_name_between_nodes() {
+        let mut users = Users::default();
+        for name in ["0", "1000", "", ":", "\n"] {
+            assert!(users.admit(name).uid.is_foreign(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn however_many_come_the_table_is_bounded() {
+        let mut users = Users::default();
+        (0..FOREIGN).for_each(|n| drop(users.foreign(&format!("u{n}"))));
+        assert_eq!(users.foreign.len(), FOREIGN);
+        assert_eq!(&*users.foreign("one more").name, "nobody");
+        assert_eq!(&*users.foreign("another").name, "nobody");
+        assert!(users.foreign.len() <= FOREIGN + 1);
+    }
 
     #[test]
     fn root_and_a_nobody_without_a_name() {

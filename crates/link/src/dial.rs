@@ -1,5 +1,9 @@
 //! Dial strings: `unix!/path`, `tcp!host!port`, `tls!host!port`, `ssh!host`; `host:port` and a path are understood.
 
+mod wire;
+
+pub use wire::{Ssh, Wire};
+
 use std::fmt;
 use std::path::PathBuf;
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod cloud;
+mod links;
 mod mount;
 mod socket;
 mod world;

@@ -132,13 +132,9 @@ impl World {
         }
         let around = Elsewhere { shared: shared.clone(), owner: owner.uid, users: Users::with(users) };
         let settings = Settings {
-            name: "n1".into(),
-            state: dir.path().join("state"),
             mount: mount.map(|m| dir.path().join(m)),
-            ninep: Vec::new(),
-            labels: Vec::new(),
             env: sim::machine::node().env,
-            stdio: false,
+            ..Settings::new("n1", dir.path().join("state"))
         };
         let socket = settings.socket();
         let provider = Scripted { shared: shared.clone(), woken };

@@ -1,0 +1,216 @@
+//! Who comes to the link port: listening, and finding out what each connection is.
+
+use super::{Conn, LISTENER, Links, What, last_word, limits, stream::Stream};
+use crate::dial::Addr;
+use link::identity::Who;
+use link::secure::Secure;
+use link::wire::{self, First, Frame};
+use op::Mono;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+
+/// Somebody with a certificate who speaks 9P.
+pub(crate) struct Guest {
+    pub(crate) fd: OwnedFd,
+    pub(crate) secure: Box<Secure>,
+    /// What he has said already.
+    pub(crate) said: Vec<u8>,
+    pub(crate) who: Who,
+}
+
+/// Connections taken in at a time, before others have their turn.
+const ACCEPTS: usize = 64;
+
+impl Links {
+    /// Where it listens; of port 0, the port that was given.
+    pub(crate) fn address(&self) -> Option<Addr> {
+        let addr = self.listener.as_ref()?.local_addr().ok()?;
+        Some(Addr::Tls(addr.ip().to_string(), addr.port()))
+    }
+
+    /// Listens where it is to, if it does not yet: as told, else as kept; not before there is a certificate to show.
+    pub(crate) fn listen(&mut self) {
+        if self.home.domain().is_none() {
+            return;
+        }
+        let kept = match self.home.listen() {
+            Ok(kept) => kept,
+            Err(why) => return self.deafened(why),
+        };
+        // What was told begins; a port that another process keeps for us is followed afterwards.
+        let told = self.settings.link.as_ref().map(Addr::to_string);
+        let wanted = match (&self.listening, told, kept) {
+            (None, Some(told), kept) => Some(same_port(told, kept.as_deref())),
+            (None, None, kept) => kept,
+            (Some(_), _, Some(kept)) => Some(kept),
+            (Some(_), _, None) => None,
+        };
+        let Some(wanted) = wanted.filter(|wanted| self.listening.as_ref() != Some(wanted)) else { return };
+        match bind(&wanted) {
+            Ok(listener) => self.listens(listener, &wanted),
+            Err(why) => self.deafened(format!("links cannot be listened for at {why}")),
+        }
+    }
+
+    fn listens(&mut self, listener: TcpListener, wanted: &str) {
+        if let Some(old) = self.listener.take() {
+            self.poll.remove(&old);
+        }
+        if let Err(error) = self.poll.add(&listener, LISTENER, true, false) {
+            return self.deafened(format!("links cannot be listened for: {error}"));
+        }
+        self.listener = Some(listener);
+        self.deaf = None;
+        let given = match (Addr::parse_link(wanted), self.listener.as_ref().map(TcpListener::local_addr)) {
+            // The host stays as it was told: `*` is not the address that it came to be.
+            (Ok(Addr::Tls(host, _)), Some(Ok(addr))) => Addr::Tls(host, addr.port()).to_string(),
+            _ => wanted.to_owned(),
+        };
+        // Children have this port: it is taken again after a restart.
+        if let Err(why) = self.home.set_listen(&given) {
+            self.deafened(why);
+        }
+        self.listening = Some(given);
+    }
+
+    /// Somebody connects.
+    pub(crate) fn accept(&mut self, now: Mono) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = &self.listener else { return };
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return self.refused.note("somebody", &error.to_string(), now),
+            };
+            let peer = peer.to_string();
+            let made = Stream::tcp(stream).map_err(|e| e.to_string());
+            let conn = made.and_then(|stream| {
+                let secure = Some(Secure::accept(&self.home)?);
+                let (what, until) = (What::Unknown, Some(now + limits::OPENING));
+                Ok(Conn {
+                    stream,
+                    secure,
+                    what,
+                    peer: peer.clone(),
+                    until,
+                    early: Vec::new(),
+                    writing: false,
+                })
+            });
+            self.make_room(now);
+            if let Err(why) = conn.and_then(|conn| self.insert(conn)) {
+                self.refused.note(&peer, &why, now);
+            }
+        }
+    }
+
+    /// The oldest of those of which nothing is known goes, if there are too many.
+    fn make_room(&mut self, now: Mono) {
+        let mut unknown = self.conns.iter().filter(|(_, conn)| conn.what == What::Unknown);
+        let oldest = unknown.next().map(|(n, conn)| (*n, conn.peer.clone()));
+        if let Some((n, peer)) = oldest
+            && unknown.count() + 1 >= limits::UNKNOWN
+        {
+            self.refused.note(&peer, "too many connect and say nothing", now);
+            self.drop_conn(n);
+        }
+    }
+
+    /// Something came from whoever connected; perhaps what he wants is known now.
+    pub(super) fn unknown_said(&mut self, n: u64, now: Mono) {
+        let Some(conn) = self.conns.get(&n) else { return };
+        let Some(secure) = conn.secure.as_ref().filter(|secure| !secure.handshaking()) else { return };
+        let who = secure.peer().cloned();
+        if secure.peer_revoked(&self.home) {
+            return self.refuse(n, "its certificate was revoked", now);
+        }
+        match (wire::first(&conn.early), who) {
+            (None, _) => {}
+            (Some(First::Ninep), Some(who)) => self.admit(n, who),
+            (Some(First::Ninep), None) => {
+                self.refuse(n, "it shows no certificate, and wants something else than to join", now);
+            }
+            (Some(first @ (First::Link | First::Join)), who) => match wire::opening(&conn.early) {
+                Ok(None) => {}
+                Ok(Some((frame, _))) => self.opened(n, first, &frame, who.as_ref(), now),
+                Err(why) => self.refuse(n, &why, now),
+            },
+        }
+    }
+
+    fn opened(&mut self, n: u64, first: First, frame: &Frame, who: Option<&Who>, now: Mono) {
+        match (first, frame, who) {
+            (First::Link, Frame::Hello(hello), Some(Who::Node { id, name })) => {
+                if let Err(why) = self.child_said_hello(n, hello, *id, name, now) {
+                    return self.refuse(n, &why, now);
+                }
+                let Some(conn) = self.conns.get_mut(&n) else { return };
+                let early = std::mem::take(&mut conn.early);
+                self.dispatch(n, &early, now);
+            }
+            (First::Link, _, Some(Who::User { name })) => {
+                self.refuse(n, &format!("only nodes are linked, and this is the user {name}"), now);
+            }
+            (First::Link, _, _) => self.refuse(n, "it shows no certificate, and wants to link", now),
+            (First::Join, Frame::Join(body), _) => {
+                let body = body.clone();
+                self.wants_to_join(n, &body, now);
+            }
+            (First::Join | First::Ninep, _, _) => self.refuse(n, "it begins with something else", now),
+        }
+    }
+
+    /// Breaks off with somebody who is told why, if he understands it.
+    fn refuse(&mut self, n: u64, why: &str, now: Mono) {
+        let Some(conn) = self.conns.get_mut(&n) else { return };
+        let peer = conn.peer.clone();
+        if let (Some(secure), Some(First::Link | First::Join)) = (&mut conn.secure, wire::first(&conn.early))
+        {
+            secure.send(&last_word(&Frame::Bye { left: false, why: why.into() }));
+        }
+        self.refused.note(&peer, why, now);
+        self.close(n, now);
+    }
+
+    /// A client that speaks 9P goes to the doors.
+    fn admit(&mut self, n: u64, who: Who) {
+        let Some(conn) = self.conns.remove(&n) else { return };
+        self.poll.remove(&conn.stream);
+        if let (Some(fd), Some(secure)) = (conn.stream.into_fd(), conn.secure) {
+            self.guests.push(Guest { fd, secure: Box::new(secure), said: conn.early, who });
+        }
+    }
+}
+
+/// Port 0 means any port, and so the one that was given before, if it was for the same host.
+fn same_port(told: String, kept: Option<&str>) -> String {
+    let host = |text: &str| match Addr::parse_link(text) {
+        Ok(Addr::Tls(host, port)) => Some((host, port)),
+        Ok(_) | Err(_) => None,
+    };
+    match (host(&told), kept.and_then(host)) {
+        (Some((told_host, 0)), Some((kept_host, port))) if told_host == kept_host => {
+            Addr::Tls(kept_host, port).to_string()
+        }
+        _ => told,
+    }
+}
+
+fn bind(wanted: &str) -> Result<TcpListener, String> {
+    let said = |e: std::io::Error| format!("{wanted}: {e}");
+    let Addr::Tls(host, port) = Addr::parse_link(wanted)? else {
+        return Err(format!("{wanted}: only tls!host!port can be listened at"));
+    };
+    let listener = if host == "*" {
+        // Both versions of IP, where both are to be had.
+        let six = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
+        six.or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).map_err(said)?
+    } else {
+        // A number, or a name of this machine, which its own files know.
+        let addrs: Vec<_> = (host.as_str(), port).to_socket_addrs().map_err(said)?.collect();
+        TcpListener::bind(&addrs[..]).map_err(said)?
+    };
+    listener.set_nonblocking(true).map_err(said)?;
+    Ok(listener)
+}
