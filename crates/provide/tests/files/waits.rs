@@ -245,3 +245,69 @@ fn threads_come_and_go() {
         }
     }
 }
+
+/// A file system whose server never answers, in a mount namespace of this thread and those that it makes.
+struct Mute {
+    /// Closed, it ends the server.
+    dev: Option<std::os::fd::OwnedFd>,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.dev = None;
+        let _not_there = rustix::mount::unmount(self.dir.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// `None`, with a reason: this machine has no such thing.
+fn mute() -> Option<Mute> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    // SAFETY: only this thread's view of mounts and its working directory become its own.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    let dev = match rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(dev) => dev,
+        Err(errno) => {
+            println!("not tried: /dev/fuse: {errno}");
+            return None;
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&dev);
+    let options = format!("fd={number},rootmode=40000,user_id=0,group_id=0,allow_other");
+    let options = std::ffi::CString::new(options).unwrap();
+    mount("mute", dir.path(), "fuse", MountFlags::empty(), Some(&*options)).unwrap();
+    Some(Mute { dev: Some(dev), dir })
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_holds_up_no_other_user_and_nothing_that_is_given_up() {
+    if !is_root() {
+        return;
+    }
+    let Some(mut mute) = mute() else { return };
+    let mut asker = Asker::new();
+    let (one, two) = (asker.attach(&user(71_005, &[1]), ""), asker.attach(&user(71_006, &[1]), ""));
+    let held: Vec<(Fid, Tag)> = (0..provide::files::limits::THREADS_PER_USER + 4)
+        .map(|_| {
+            let newfid = asker.fid();
+            let names = crate::asking::steps(&mute.dir.path().join("file"));
+            (newfid, asker.ask(Op::Walk { fid: one, newfid, names }))
+        })
+        .collect();
+    for _ in 0..10 {
+        assert_eq!(asker.stat(two).name, "/");
+    }
+    for (_, tag) in &held {
+        assert!(!asker.answered(*tag));
+        assert_eq!(asker.call(Op::Flush { tag: *tag }), Reply::Done);
+    }
+    // The server ends: the threads come back, late, and are heard no more.
+    mute.dev = None;
+    assert_eq!(asker.stat(one).name, "/");
+    for (newfid, tag) in held {
+        assert!(!asker.answered(tag));
+        assert!(matches!(asker.call(Op::Stat { fid: newfid }), Reply::Failed(_)));
+    }
+}
