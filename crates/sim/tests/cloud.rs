@@ -28,7 +28,7 @@ fn tree(count: usize, fan_out: usize) -> Cloud {
         cloud.look_seldom();
     }
     for at in 0..count {
-        let plan = Plan::named(&format!("n{at:03}"));
+        let plan = Plan { fs: false, ..Plan::named(&format!("n{at:03}")) };
         match at {
             0 => cloud.add(plan),
             at => cloud.add_below((at - 1) / fan_out, plan),

@@ -337,6 +337,9 @@ impl Cloud {
             above: at == 0,
         };
         self.links[no].ends[at].told = Told::Up;
+        if at == 1 {
+            self.hosts[other].adopted_by.insert(node);
+        }
         self.counters.count("links came up");
         self.event(node, Event::Linked { link: id, peer });
         if self.rng.bool() && self.links[no].ends[at].told == Told::Up {

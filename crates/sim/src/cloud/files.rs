@@ -31,6 +31,11 @@ impl Files {
         Files { tree, fids: BTreeMap::new() }
     }
 
+    /// A machine without any.
+    pub fn none() -> Files {
+        Files { tree: BTreeMap::from([(String::new(), None)]), fids: BTreeMap::new() }
+    }
+
     /// The node behind it has gone: its fids with it.
     pub fn hangup(&mut self) {
         self.fids.clear();

@@ -112,6 +112,8 @@ pub struct Host {
     files_last: Mono,
     next_link: u64,
     foreign: Vec<String>,
+    /// Who has had it as a child since the model last looked.
+    adopted_by: BTreeSet<usize>,
     /// Counts its lives.
     age: u32,
     owed: usize,
@@ -188,7 +190,8 @@ impl Cloud {
         let mut world = World::of(make);
         world.careful = self.careful;
         world.users.retain(|user| plan.users.contains(&&*user.name));
-        let files = Files::of(&plan.name);
+        // Whoever does not offer any has none: a thousand nodes need not have their files in memory.
+        let files = if plan.fs { Files::of(&plan.name) } else { Files::none() };
         self.hosts.push(Host {
             world,
             plan,
@@ -206,6 +209,7 @@ impl Cloud {
             files_last: Mono::default(),
             next_link: 0,
             foreign: Vec::new(),
+            adopted_by: BTreeSet::new(),
             age: 0,
             owed: 0,
             ticks: None,
@@ -300,6 +304,12 @@ impl Cloud {
     pub fn parent(&self, at: usize) -> Option<usize> {
         let of = |(link, end): &(usize, usize)| (*end == 0).then_some(&self.links[*link]);
         self.hosts[at].links.values().filter_map(of).find(|link| link.is_up()).map(|link| link.ends[1].node)
+    }
+
+    /// Who has had a node as a child since this was last asked.
+    pub(crate) fn adopted_by(&mut self, at: usize) -> BTreeSet<usize> {
+        let still = self.parent(at).into_iter().collect();
+        std::mem::replace(&mut self.hosts[at].adopted_by, still)
     }
 
     /// Events that kernels were given.

@@ -15,8 +15,10 @@ pub const SETTLED: Duration = Duration::from_secs(5);
 /// What is remembered of earlier quiet moments.
 #[derive(Clone, Default, Debug)]
 pub struct Model {
-    /// By node: who was below it (itself among them), and so is not forgotten.
+    /// By node: who was below it (itself among them), and so is not forgotten unless it went elsewhere.
     below: BTreeMap<usize, BTreeSet<usize>>,
+    /// The parents of then.
+    parents: BTreeMap<usize, usize>,
     /// Who left for good.
     pub left: BTreeSet<usize>,
     /// What nodes call themselves.
@@ -89,6 +91,20 @@ impl Model {
             self.names.insert(at, name);
         }
         for at in 0..cloud.hosts.len() {
+            let since = cloud.adopted_by(at);
+            let before = self.parents.get(&at).copied();
+            if since.iter().any(|parent| Some(*parent) != before) {
+                // Wherever it was remembered, it and what is below it may be forgotten by now.
+                let moved = self.below.get(&at).cloned().unwrap_or_else(|| BTreeSet::from([at]));
+                for (_, below) in self.below.iter_mut().filter(|(of, _)| !moved.contains(of)) {
+                    below.retain(|node| !moved.contains(node));
+                }
+            }
+        }
+        for at in 0..cloud.hosts.len() {
+            if let Some(parent) = cloud.parent(at) {
+                self.parents.insert(at, parent);
+            }
             let mut above = Some(at).filter(|at| cloud.is_up(*at));
             while let Some(node) = above {
                 self.below.entry(node).or_default().insert(at);
@@ -154,21 +170,31 @@ impl Model {
         }
         let listed: BTreeSet<String> =
             cloud.ls(who, "net").unwrap_or_else(|e| panic!("{from}: net: {e}")).into_iter().collect();
-        assert_eq!(listed, all.iter().map(|row| row.name.clone()).collect(), "{from}: net/ and status agree");
+        // A parent that is gone has a row, and is not listed: nothing is known of it but that.
+        let parent = set.iter().map(|row| &row.name).find(|name| !listed.contains(*name)).cloned();
+        let both = listed.iter().chain(&parent).cloned().collect::<BTreeSet<String>>();
+        assert_eq!(both, set.iter().map(|row| row.name.clone()).collect(), "{from}: net/ and status agree");
+        if let Some(parent) = &parent {
+            cloud.counters.count("a parent seen as down");
+            assert!(down.contains(parent), "{from}: {parent} is in status and not in net/:\n{text}");
+            let error = cloud.cat(who, &format!("net/{parent}/status")).expect_err("it is gone");
+            assert_eq!(error.errno, Errno::HOSTUNREACH, "{from}: {parent}: {error}");
+            assert!(error.cause.contains(parent) && error.cause.contains("since"), "{from}: {error}");
+        }
         self.info(cloud, who, from, all.len(), up.len());
         for name in &up {
             let said = cloud.cat(who, &format!("net/{name}/ctl")).map(|said| said.trim().to_string());
             assert_eq!(said.as_ref(), Ok(name), "{from}: the node {name} is asked itself");
             cloud.counters.count("nodes asked, over however many hops");
         }
-        for name in &down {
+        for name in down.iter().filter(|name| Some(*name) != parent.as_ref()) {
             self.down(cloud, who, from, name);
         }
         let error = cloud.walk(who, "net/nosuch/status").expect_err("there is none of that name");
-        assert_eq!(error.errno, Errno::NOENT, "{from}: {error}");
-        if std::env::var("UEM_STRICT").is_ok() {
-            assert!(error.cause.contains("nosuch"), "{from}: {error}");
-        }
+        // Who has lost its parent cannot know.
+        let expected = if parent.is_some() { Errno::HOSTUNREACH } else { Errno::NOENT };
+        assert_eq!(error.errno, expected, "{from}: {error}");
+        assert!(error.cause.contains("nosuch"), "{from}: {error}");
         self.topology(cloud, who, from, reach);
         set
     }
