@@ -97,6 +97,8 @@ pub enum Event {
     },
     /// How the search for a parent goes: which addresses are tried, and what went wrong last. Empty when none is wanted.
     Seeking(String),
+    /// An attribute of this node, which `info` shows, is another from now on; or there is none of that name any more.
+    Attr(String, Option<Attr>),
     /// Who a user is.
     User(Arc<User>),
     /// To [`Effect::FindUser`]: there is none of that name.

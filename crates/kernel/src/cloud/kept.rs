@@ -61,10 +61,13 @@ impl Kernel {
     pub(crate) fn set_label(&mut self, key: &str, value: &str) {
         self.labels.retain(|(k, _)| k != key);
         self.labels.push((key.into(), value.into()));
+        self.set_attr(key, (!value.is_empty()).then(|| Attr::Text(value.into())));
+    }
+
+    /// What the host says of itself is not for the journal: it says so again.
+    pub(crate) fn set_attr(&mut self, key: &str, value: Option<Attr>) {
         self.node.attrs.retain(|(k, _)| k != key);
-        if !value.is_empty() {
-            self.node.attrs.push((key.into(), Attr::Text(value.into())));
-        }
+        self.node.attrs.extend(value.map(|value| (key.into(), value)));
         self.cloud.changed_self = true;
     }
 
