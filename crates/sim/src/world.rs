@@ -239,9 +239,10 @@ impl World {
 
     /// Asks as somebody; the kernel is told first who that is.
     pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Vec<Effect>) {
-        self.introduce(uid);
+        let mut done = self.introduce(uid);
         let tag = self.new_tag();
-        (tag, self.event(Event::Request { client, tag, uid, op }))
+        done.extend(self.event(Event::Request { client, tag, uid, op }));
+        (tag, done)
     }
 
     /// A tag that was not used before.
@@ -251,11 +252,11 @@ impl World {
     }
 
     /// Tells the kernel who that is, unless it was told.
-    pub(crate) fn introduce(&mut self, uid: Uid) {
-        if self.told_users.insert(uid)
-            && let Some(user) = self.users.iter().find(|u| u.uid == uid).cloned()
-        {
-            self.event(Event::User(user));
+    pub(crate) fn introduce(&mut self, uid: Uid) -> Vec<Effect> {
+        let user = self.users.iter().find(|u| u.uid == uid).cloned();
+        match user.filter(|_| self.told_users.insert(uid)) {
+            Some(user) => self.event(Event::User(user)),
+            None => Vec::new(),
         }
     }
 

@@ -132,6 +132,7 @@ impl Cloud {
         if let Some(no) = self.link_above(child) {
             self.counters.count("a link became slow");
             self.links[no].delay = span;
+            self.slowness += span;
         }
     }
 

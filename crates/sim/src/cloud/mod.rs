@@ -140,6 +140,8 @@ pub struct Cloud {
     clients: Vec<client::Client>,
     /// No way leads from one of a pair to the other.
     blocked: BTreeSet<(usize, usize)>,
+    /// What slow links have been given in all: an answer may take that much longer.
+    pub(crate) slowness: Duration,
     wrap: Wrap,
     careful: bool,
     events: u64,
@@ -170,6 +172,7 @@ impl Cloud {
             seq: 0,
             clients: Vec::new(),
             blocked: BTreeSet::new(),
+            slowness: Duration::ZERO,
             wrap,
             careful: true,
             events: 0,
@@ -363,6 +366,30 @@ impl Cloud {
             let (fids, roots) = host.file_asks.fids();
             assert_eq!((fids, host.files.fids()), (roots, roots), "{name} holds none of its machine's files");
         }
+    }
+
+    /// What slow links add, all of them together.
+    pub(crate) fn delays(&self) -> Duration {
+        self.links.iter().filter(|link| link.is_up()).map(|link| link.delay).sum()
+    }
+
+    /// What is under way on every link: for who has to find out.
+    pub(crate) fn under_way(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (no, link) in self.links.iter().enumerate() {
+            for (at, end) in link.ends.iter().enumerate() {
+                let (from, to) =
+                    (&self.hosts[end.node].plan.name, &self.hosts[link.ends[1 - at].node].plan.name);
+                let told = (end.told, link.ends[1 - at].told);
+                let mut say = |what: String| all.push(format!("link {no}, {from} to {to} {told:?}: {what}"));
+                end.asks.sent.iter().for_each(|(tag, sent)| say(format!("asked {tag:?} {:?}", sent.op)));
+                end.serving
+                    .iter()
+                    .for_each(|(ours, s)| say(format!("serves {ours:?}, there {:?}", s.theirs)));
+                end.held.iter().for_each(|(_, tag, op)| say(format!("holds back {tag:?} {op:?}")));
+            }
+        }
+        all
     }
 
     /// Gives an event to a node's kernel, and does what comes of it.

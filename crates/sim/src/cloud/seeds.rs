@@ -33,6 +33,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
+                eprintln!("under way:\n  {}", self.0.cloud.under_way().join("\n  "));
                 eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
                 eprintln!("again: UEM_SEED={} cargo test -p sim --test cloud_seeds one_seed", self.1);
             }
@@ -324,6 +325,7 @@ impl Run {
                 errand.path
             );
         }
+        self.cloud.slowness = Duration::ZERO;
         self.cloud.check();
         self.model.check(&mut self.cloud);
         for token in 1_000_001..=self.tokens {
