@@ -520,3 +520,20 @@ fn an_eager_servers_failed_walk_leaves_its_fid_free() {
     bench.send(1, Tmsg::Walk { fid: 0, newfid: 5, names: Names::Write(&[]) });
     assert!(matches!(bench.asked().1, Op::Walk { .. }), "the number is free again");
 }
+
+#[test]
+fn an_eager_server_keeps_a_flight_behind_an_attach() {
+    let mut bench = Bench::with(Dialect::Uem, Config { eager: true, ..Config::default() }, 8192);
+    bench.send(
+        1,
+        Tmsg::Attach { fid: 4, afid: u32::MAX, uname: "u", aname: "", n_uname: NUname(0) },
+    );
+    bench.send(2, Tmsg::Walk { fid: 4, newfid: 5, names: Names::Write(&names(&["f"])) });
+    bench.send(3, Tmsg::Lopen { fid: 5, flags: 0 });
+    bench.send(4, Tmsg::Read { fid: 5, offset: 0, count: 9 });
+    let (attach, op) = bench.asked();
+    assert!(matches!(op, Op::Attach { .. }) && bench.asks.is_empty(), "{op:?}, {:?}", bench.asks);
+    bench.answer(attach, Reply::Attached(file()));
+    let asks: Vec<_> = bench.asks.drain(..).map(|(_, op)| op).collect();
+    assert!(matches!(&asks[..], [Op::Walk { .. }, Op::Open { .. }, Op::Read { .. }]), "{asks:?}");
+}

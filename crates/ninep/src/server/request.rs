@@ -146,7 +146,8 @@ impl Conn {
         let at =
             self.requests.insert(Request { tag: Some(tag), fid, newfid, seq: 0, work, flushes: Vec::new() });
         self.tags.insert(tag, at);
-        let waits = !(self.is_eager() && matches!(message, Tmsg::Walk { .. }));
+        // A walk that is held back itself holds back what follows it, even if the server is eager.
+        let waits = busy || !(self.is_eager() && matches!(message, Tmsg::Walk { .. }));
         if let Some(newfid) = newfid.filter(|_| waits) {
             self.fids.row(newfid).busy = Some(at);
         }
@@ -174,7 +175,12 @@ impl Conn {
                     }
                     self.fids.row(fid).leaving |= work.leaves();
                 }
+                let passed_on = self.is_eager() && matches!(work, Work::Walk { .. });
                 self.ask(at, work, op, asks);
+                if let Some(newfid) = newfid.filter(|_| passed_on) {
+                    self.fids.row(newfid).busy = None;
+                    self.ready.push_back(newfid);
+                }
             }
             Ok(Plan::Answer(message)) => self.respond(at, &message),
             Err(error) => self.fail(at, &error),
