@@ -156,7 +156,8 @@ pub(crate) struct Wired {
 
 impl Wired {
     pub(crate) fn new(input: OwnedFd, output: Option<OwnedFd>, uid: Uid) -> Wired {
-        let conn = Conn::new(Config { fids: kernel::limits::FIDS_PER_CLIENT, ..Config::default() });
+        let fids = kernel::limits::FIDS_PER_CLIENT;
+        let conn = Conn::new(Config { fids, eager: true, ..Config::default() });
         let (secure, believed, links, polled) = (None, false, None, (false, false));
         Wired { input, output, secure, conn, uid, believed, links, polled, over: false }
     }

@@ -71,6 +71,8 @@ pub(crate) struct Far {
     pub(crate) rest: Vec<String>,
     pub(crate) qid: Qid,
     pub(crate) bound: Bound,
+    /// It is, or is to be, a new session's `ctl`, whose name is not known yet.
+    pub(crate) unnamed: bool,
 }
 
 /// Whether there is a fid for it at the other end.
@@ -112,6 +114,8 @@ pub(crate) enum Purpose {
     Bind { client: ClientId, fid: Fid, steps: usize },
     /// Anything else that a client asked.
     Op { who: Who, fid: Fid, kind: Kind },
+    /// The number of a session that was allocated there.
+    Named { client: ClientId, fid: Fid },
     /// To `Op::Flush`.
     Flush { old: Tag },
     /// A part of an aggregate that a client reads.

@@ -95,6 +95,8 @@ pub struct Kernel {
 struct Client {
     links: bool,
     fids: BTreeMap<Fid, FidState>,
+    /// Fids whose walk waits: what is asked of them waits too.
+    making: BTreeSet<Fid>,
     pending: usize,
 }
 

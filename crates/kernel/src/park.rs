@@ -37,6 +37,8 @@ pub(crate) enum On {
     Asked(Tag),
     /// Other nodes said more of what an open file gathers.
     Parts(ClientId, Fid),
+    /// A fid stands for what it will stand for.
+    Made(ClientId, Fid),
     /// Everybody else in a set has run a line.
     Fan(u64),
 }
@@ -165,7 +167,10 @@ impl Kernel {
             self.flush(who.client, tag);
             return self.answer(who, Reply::Done);
         }
-        self.serve(who, Ask::Op(op));
+        match fid_of(&op).filter(|fid| client.making.contains(fid)) {
+            Some(fid) => self.park(who, On::Made(who.client, fid), Ask::Op(op)),
+            None => self.serve(who, Ask::Op(op)),
+        }
     }
 
     fn serve(&mut self, who: Who, ask: Ask) {
@@ -181,12 +186,21 @@ impl Kernel {
                 let Who { client, tag, .. } = who;
                 self.answers.push(Effect::AnswerSpool { client, tag, session, stream, offset, count });
             }
-            Outcome::Park(on, ask) => {
-                if let Some(client) = self.clients.get_mut(&who.client) {
-                    client.pending += 1;
-                    self.parked.add(who, ask, on);
-                }
-            }
+            Outcome::Park(on, ask) => self.park(who, on, ask),
+        }
+    }
+
+    fn park(&mut self, who: Who, on: On, ask: Ask) {
+        if let Some(client) = self.clients.get_mut(&who.client) {
+            client.pending += 1;
+            self.parked.add(who, ask, on);
+        }
+    }
+
+    /// A fid that waited to be made is, or never will be: what was asked of it meanwhile is served.
+    pub(crate) fn made(&mut self, client: ClientId, fid: Fid) {
+        if self.clients.get_mut(&client).is_some_and(|c| c.making.remove(&fid)) {
+            self.parked.notify(On::Made(client, fid));
         }
     }
 
@@ -196,11 +210,8 @@ impl Kernel {
 
     /// Parks what waits already under something else that it waits for.
     pub(crate) fn park_again(&mut self, who: Who, on: On, ask: Ask) {
-        if self.unpark(who.client, who.tag).is_some()
-            && let Some(client) = self.clients.get_mut(&who.client)
-        {
-            client.pending += 1;
-            self.parked.add(who, ask, on);
+        if self.unpark(who.client, who.tag).is_some() {
+            self.park(who, on, ask);
         }
     }
 
@@ -225,6 +236,7 @@ impl Kernel {
             Some(Ask::Feeding(id)) => self.unfeed(id),
             Some(Ask::Far(tag)) => self.flush_there(tag),
             Some(Ask::Ctl(run)) => run.fan().into_iter().for_each(|fan| self.drop_fan(fan)),
+            Some(Ask::Op(Op::Walk { newfid, .. })) => self.made(client, newfid),
             Some(Ask::Op(_)) | None => {}
         }
     }

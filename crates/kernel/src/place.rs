@@ -19,7 +19,7 @@ use crate::{
     cloud::{self, NodeNo},
     far::{Anchor, Spot},
     files, gone, limits,
-    park::Outcome,
+    park::{Ask, On, Outcome},
     record::Format,
     rights::Owned,
 };
@@ -29,7 +29,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use op::{Entry, Errno, Error, Fid, FileKind, NodeId, Qid, Reply, Result, SessionId, Stat, Uid, Wall};
+use op::{Entry, Errno, Error, Fid, FileKind, NodeId, Op, Qid, Reply, Result, SessionId, Stat, Uid, Wall};
 
 /// What core files can speak of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -408,10 +408,14 @@ impl Kernel {
     }
 
     pub(crate) fn walk(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Outcome {
-        match self.walk_steps(who, fid, newfid, names) {
+        let outcome = match self.walk_steps(who, fid, newfid, names) {
             Ok(outcome) => outcome,
             Err(error) => Err(error).into(),
+        };
+        if !matches!(&outcome, Outcome::Park(On::Made(..), _)) {
+            self.made(who.client, newfid);
         }
+        outcome
     }
 
     fn walk_steps(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Result<Outcome> {
@@ -434,6 +438,16 @@ impl Kernel {
                 Errno::NAMETOOLONG,
                 format!("a walk has at most {} steps", limits::STEPS),
             ));
+        }
+        // A walk from a session that is only being allocated goes on when it is known which that is.
+        if from.far.as_deref().is_some_and(|far| far.unnamed) {
+            let (on, names) = (On::Made(who.client, fid), names.to_vec());
+            if fid != newfid
+                && let Some(client) = self.clients.get_mut(&who.client)
+            {
+                client.making.insert(newfid);
+            }
+            return Ok(Outcome::Park(on, Ask::Op(Op::Walk { fid, newfid, names })));
         }
         let (links, uid, up) = (from.links, from.uid, self.goes_up(who.client));
         let mut relative = from.far.as_deref().map(|far| far.rest.len());

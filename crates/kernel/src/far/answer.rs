@@ -65,6 +65,7 @@ impl Kernel {
                     };
                 }
             }
+            Purpose::Named { client, fid } => self.settle_name(client, fid, reply),
             Purpose::Op { who, fid, kind } => self.settle_op((link, lane), who, fid, kind, reply),
             Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
@@ -224,6 +225,26 @@ impl Kernel {
             (_, reply, _) => reply,
         };
         self.answer_parked(who.client, who.tag, reply);
+    }
+
+    /// A session was allocated there, and this is its name: `7`, or of a set `b/7`.
+    fn settle_name(&mut self, client: ClientId, fid: Fid, reply: Reply) {
+        let Some(far) = self.far_mut(client, fid) else { return };
+        far.unnamed = false;
+        if let Reply::Data(name) = reply
+            && let Ok(name) = core::str::from_utf8(&name)
+        {
+            let names = name.trim().split('/').filter(|name| !name.is_empty()).map(String::from);
+            let names: Vec<String> = names.collect();
+            match names.len() {
+                0 => {}
+                1 => drop(far.rest.pop()),
+                _ => far.rest = alloc::vec!["net".into()],
+            }
+            far.rest.extend(names);
+            far.rest.push("ctl".into());
+        }
+        self.parked.notify(On::Made(client, fid));
     }
 
     /// A link is gone: what was asked over it is answered, with why.

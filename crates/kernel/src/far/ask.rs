@@ -115,6 +115,7 @@ impl Kernel {
             | Purpose::Root { .. }
             | Purpose::Why(_)
             | Purpose::Bind { .. }
+            | Purpose::Named { .. }
             | Purpose::Flush { .. }
             | Purpose::Part { .. }
             | Purpose::Fan { .. } => {}

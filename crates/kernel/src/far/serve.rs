@@ -56,7 +56,7 @@ impl Kernel {
                     let qid = self.qid(place);
                     let client = self.clients.get_mut(&who.client).expect("it asks");
                     let state = client.fids.get_mut(&fid).expect("looked up above");
-                    state.far = Some(Box::new(Far { anchor, rest, qid, bound: Bound::No }));
+                    state.far = Some(Box::new(Far { anchor, rest, qid, bound: Bound::No, unnamed: false }));
                     state.place = Place::Far;
                     state.prefix = prefix;
                 }
@@ -196,7 +196,17 @@ impl Kernel {
             }
         };
         let removes = matches!(op, Op::Remove { .. });
+        let allocates = matches!(kind, Kind::Open(_, None))
+            && self.far_mut(who.client, fid).is_some_and(|far| far.rest.last().is_some_and(|n| n == "clone"));
         let tag = self.ask(link, lane, Purpose::Op { who, fid, kind }, op);
+        if allocates {
+            // Whoever walks on from it means the new session, and which that is has to be known for it.
+            if let Some(far) = self.far_mut(who.client, fid) {
+                far.unnamed = true;
+            }
+            let op = Op::Read { fid: there, offset: 0, count: limits::NAME as u32, wait: true };
+            self.ask(link, lane, Purpose::Named { client: who.client, fid }, op);
+        }
         if removes && let Some(client) = self.clients.get_mut(&who.client) {
             client.fids.remove(&fid);
         }

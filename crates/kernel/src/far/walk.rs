@@ -84,7 +84,7 @@ impl Kernel {
         };
         let there = self.cloud.links.get_mut(&link).expect("routed over it").fid();
         let qid = Qid { kind: FileKind::Dir, version: 0, path: self.name_path(anchor, &rest) };
-        let far = Far { anchor, rest, qid, bound: Bound::Walking(link, lane, there) };
+        let far = Far { anchor, rest, qid, bound: Bound::Walking(link, lane, there), unnamed: false };
         let in_place = if fid == newfid {
             Some(far)
         } else {
@@ -128,7 +128,8 @@ impl Kernel {
     ) -> Outcome {
         let last = far.as_ref().map_or_else(|| self.qid(place), |(.., qid)| *qid);
         let qids = qids.into_iter().map(|q| q.unwrap_or(last)).collect();
-        let far = far.map(|(anchor, rest, qid)| Box::new(Far { anchor, rest, qid, bound: Bound::No }));
+        let far = far
+            .map(|(anchor, rest, qid)| Box::new(Far { anchor, rest, qid, bound: Bound::No, unnamed: false }));
         let state = FidState { place, far, open: None, uid, links, prefix: None };
         let old = self.clients.get_mut(&who.client).and_then(|c| c.fids.insert(newfid, state));
         self.unbind(old);
