@@ -56,6 +56,8 @@ pub(crate) struct Known {
     pub(crate) load: Load,
     /// When that was so.
     pub(crate) measured: Mono,
+    /// It has told how it does.
+    has_load: bool,
     /// Of several that have it below them, the one with the greatest term is right.
     term: u64,
     /// The link that led there before it came over another one; told as soon as its term is known.
@@ -292,6 +294,7 @@ impl Kernel {
             attrs: Vec::new(),
             load: Load::default(),
             measured: self.clock.mono,
+            has_load: false,
             term: 0,
             was: None,
         };

@@ -139,6 +139,10 @@ impl Kernel {
         let now = self.clock.mono;
         let known = self.cloud.nodes.get_mut(&no).filter(|known| known.via == Some(link));
         if let Some(known) = known {
+            // What was never told goes on at once; changes of it when the time comes.
+            if !core::mem::replace(&mut known.has_load, true) && self.cloud.above.is_some() {
+                self.cloud.push_at = Some(now);
+            }
             known.load = load;
             known.measured = Mono(now.0.saturating_sub(age.as_nanos() as u64));
             self.cloud.loads.insert(no);
