@@ -2,7 +2,7 @@
 
 use crate::{machine, users::Users};
 use kernel::{Attr, Gauges};
-use op::{Clock, Mono, Uid, Wall};
+use op::{Clock, Mono, NodeId, Uid, Wall};
 use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 
@@ -12,6 +12,10 @@ pub trait Around {
     fn now(&self) -> Clock;
     /// As whom the node runs.
     fn owner(&self) -> Uid;
+    /// What the node is known by: what its key makes of it, unless the test's world knows it by something else.
+    fn id(&self, of_key: NodeId) -> NodeId {
+        of_key
+    }
     /// What is fixed about the machine.
     fn attributes(&self) -> Vec<(String, Attr)>;
     /// What changes; `state` is the node's state directory.

@@ -13,12 +13,17 @@
 //! [`list`]: Connection::list
 
 use crate::dial::{Addr, Wire};
+use crate::users::Users;
+use link::identity::{Home, Who};
+use link::secure::Secure;
 use ninep::{Dialect, client::Client};
 use op::{Access, Entry, Errno, Error, Fid, Op, Reply, Result, Stat, Tag};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno as Os;
+use rustix::net::SendFlags;
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// The root of the tree, attached when the connection is made: the highest number that is a fid.
 pub const ROOT: Fid = Fid(ninep::NOFID - 1);
@@ -34,6 +39,8 @@ pub const BOTH: Access = Access { read: true, write: true, truncate: false };
 #[derive(Debug)]
 pub struct Connection {
     wire: Wire,
+    /// What all goes through, over `tls!`.
+    secure: Option<Box<Secure>>,
     client: Client,
     /// Answers that somebody else waits for.
     replies: VecDeque<(Tag, Reply)>,
@@ -54,6 +61,17 @@ impl Connection {
         Ok(this)
     }
 
+    /// The same as who a state directory makes us: over `tls!`, its certificate is shown. [`dial`](Connection::dial) takes
+    /// the usual one.
+    ///
+    /// # Errors
+    /// As [`dial`](Connection::dial), and that there is no certificate.
+    pub fn dial_as(addr: &Addr, state: &Path) -> Result<Connection> {
+        let (mut this, attached) = Connection::begin_as(Dialect::Uem, addr, Some(state))?;
+        this.wait_for(attached)?;
+        Ok(this)
+    }
+
     /// Connects, and asks to attach; the answer to that comes under the tag, and may be waited for with others.
     ///
     /// # Errors
@@ -67,15 +85,34 @@ impl Connection {
     /// # Errors
     /// As [`dial`](Connection::dial).
     pub fn begin_in(dialect: Dialect, addr: &Addr) -> Result<(Connection, Tag)> {
+        Connection::begin_as(dialect, addr, None)
+    }
+
+    fn begin_as(dialect: Dialect, addr: &Addr, state: Option<&Path>) -> Result<(Connection, Tag)> {
         let failed = |e: std::io::Error| {
             let errno = e.raw_os_error().and_then(|n| u16::try_from(n).ok()).map_or(Errno::IO, Errno);
             Error::new(errno, format!("{addr}: {e}"))
         };
+        let mut client = Client::new(dialect, ninep::MSIZE_MAX);
+        let mut secure = None;
+        if let Addr::Tls(..) = addr {
+            let refused = |why: String| Error::new(Errno::ACCES, format!("{addr}: {why}"));
+            let home = match state {
+                Some(state) => Home::open(state),
+                None => Home::open(&crate::default_state()),
+            };
+            let home = home.map_err(refused)?;
+            secure = Some(Box::new(Secure::dial(&home).map_err(refused)?));
+            if let Some(Who::Node { .. }) = home.who() {
+                // A node is believed about who asks; and who can read its key can ask as anybody.
+                let uid = op::Uid(rustix::process::geteuid().as_raw());
+                client = client.with_user(&Users::default().by_uid(uid).0.name, None);
+            }
+        }
         let wire = addr.dial().map_err(failed)?;
         rustix::io::ioctl_fionbio(&wire, true).map_err(|e| failed(e.into()))?;
-        let client = Client::new(dialect, ninep::MSIZE_MAX);
-        let (replies, ignored) = (VecDeque::new(), BTreeSet::new());
-        let mut this = Connection { wire, client, replies, ignored, buffer: vec![0; 256 << 10], gone: None };
+        let (replies, ignored, buffer) = (VecDeque::new(), BTreeSet::new(), vec![0; 256 << 10]);
+        let mut this = Connection { wire, secure, client, replies, ignored, buffer, gone: None };
         let attached = this.send(Op::Attach { fid: ROOT, user: String::new(), tree: String::new() });
         Ok((this, attached))
     }
@@ -109,7 +146,8 @@ impl Connection {
 
     /// Whether bytes wait to be sent: poll for writing too.
     pub fn wants_write(&self) -> bool {
-        !self.client.output().is_empty()
+        let encrypted = self.secure.as_ref().is_some_and(|secure| !secure.output().is_empty());
+        encrypted || !self.client.output().is_empty()
     }
 
     /// Requests that are not answered yet.
@@ -119,12 +157,22 @@ impl Connection {
 
     /// Sends what the connection takes now.
     pub fn flush(&mut self) {
-        while !self.client.output().is_empty() && self.gone.is_none() {
-            match rustix::net::send(&self.wire, self.client.output(), rustix::net::SendFlags::NOSIGNAL) {
-                Ok(n) => self.client.consume(n),
-                Err(Os::INTR) => {}
-                Err(Os::AGAIN) => break,
-                Err(error) => self.lost(&format!("the connection broke: {error}")),
+        loop {
+            if let Some(secure) = &mut self.secure {
+                let count = self.client.output().len().min(AHEAD.saturating_sub(secure.output().len()));
+                secure.send(&self.client.output()[..count]);
+                self.client.consume(count);
+            }
+            let bytes = self.secure.as_ref().map_or(self.client.output(), |secure| secure.output());
+            if bytes.is_empty() || self.gone.is_some() {
+                return;
+            }
+            match (rustix::net::send(&self.wire, bytes, SendFlags::NOSIGNAL), &mut self.secure) {
+                (Ok(n), Some(secure)) => secure.consume(n),
+                (Ok(n), None) => self.client.consume(n),
+                (Err(Os::INTR), _) => {}
+                (Err(Os::AGAIN), _) => return,
+                (Err(error), _) => return self.broke(&error),
             }
         }
     }
@@ -135,8 +183,8 @@ impl Connection {
             match rustix::io::read(&self.wire, &mut self.buffer[..]) {
                 Ok(0) => self.lost("the node closed the connection: it was stopped, or died"),
                 Ok(n) => {
-                    if let Err(broken) = self.client.receive(&self.buffer[..n]) {
-                        self.lost(&format!("the node does not speak as expected: {}", broken.0));
+                    if let Err(why) = self.take(n) {
+                        self.lost(&why);
                     }
                     if n < self.buffer.len() {
                         break;
@@ -144,7 +192,7 @@ impl Connection {
                 }
                 Err(Os::INTR) => {}
                 Err(Os::AGAIN) => break,
-                Err(error) => self.lost(&format!("the connection broke: {error}")),
+                Err(error) => self.broke(&error),
             }
         }
         while let Some((tag, reply)) = self.client.next_reply() {
@@ -155,8 +203,25 @@ impl Connection {
         self.flush();
     }
 
+    /// Gives the first bytes of the buffer to whoever makes answers of them.
+    fn take(&mut self, n: usize) -> std::result::Result<(), String> {
+        let unexpected = |broken: ninep::Broken| format!("the node does not speak as expected: {}", broken.0);
+        let Some(secure) = &mut self.secure else {
+            return self.client.receive(&self.buffer[..n]).map_err(unexpected);
+        };
+        let mut plain = Vec::new();
+        let received = secure.receive(&self.buffer[..n], &mut plain);
+        self.client.receive(&plain).map_err(unexpected)?;
+        received
+    }
+
+    fn broke(&mut self, error: &Os) {
+        self.lost(&format!("the connection broke: {error}"));
+    }
+
     fn lost(&mut self, cause: &str) {
-        let error = Error::new(Errno::STALE, cause);
+        let said = self.wire.complaint();
+        let error = Error::new(Errno::STALE, said.as_deref().unwrap_or(cause));
         self.client.hang_up(&error);
         self.gone = Some(error);
     }
@@ -218,15 +283,14 @@ impl Connection {
     /// Walks to a path and opens it.
     ///
     /// # Errors
-    /// What the node says; a walk that stops half-way is "no such file".
+    /// What the node says.
     pub fn open(&mut self, path: &str, access: Access) -> Result<Fid> {
         let (fid, walked) = self.walk(ROOT, path);
         let opened = self.send(Op::Open { fid, access });
-        let steps = path.split('/').filter(|n| !n.is_empty()).count();
         let walked = self.wait_for(walked);
         let opened = self.wait_for(opened);
         match walked? {
-            Reply::Walked(qids) if qids.len() < steps => Err(Errno::NOENT.into()),
+            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
             _ => match opened {
                 Ok(_) => Ok(fid),
                 Err(error) => {
@@ -234,6 +298,27 @@ impl Connection {
                     Err(error)
                 }
             },
+        }
+    }
+
+    /// Why a walk went no further than so many steps: 9P says that only of the first step, so that is made the one that
+    /// fails.
+    fn why_not(&mut self, path: &str, went: usize) -> Error {
+        let names: Vec<String> = path.split('/').filter(|n| !n.is_empty()).map(String::from).collect();
+        let (before, at, last) = (self.new_fid(), self.new_fid(), went.min(names.len().saturating_sub(1)));
+        let there = self.send(Op::Walk { fid: ROOT, newfid: before, names: names[..last].to_vec() });
+        let failing = self.send(Op::Walk { fid: before, newfid: at, names: names[last..=last].to_vec() });
+        let (there, failing) = (self.wait_for(there), self.wait_for(failing));
+        if there.is_ok() {
+            self.clunk(before);
+        }
+        match failing {
+            Err(error) => error,
+            Ok(_) => {
+                // It is there by now.
+                self.clunk(at);
+                Errno::NOENT.into()
+            }
         }
     }
 
@@ -314,11 +399,10 @@ impl Connection {
     pub fn stat(&mut self, path: &str) -> Result<Stat> {
         let (fid, walked) = self.walk(ROOT, path);
         let stated = self.send(Op::Stat { fid });
-        let steps = path.split('/').filter(|n| !n.is_empty()).count();
         let walked = self.wait_for(walked);
         let stated = self.wait_for(stated);
         match walked? {
-            Reply::Walked(qids) if qids.len() < steps => Err(Errno::NOENT.into()),
+            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
             _ => {
                 self.clunk(fid);
                 match stated? {
@@ -328,4 +412,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// Bytes that are encrypted ahead of being taken.
+const AHEAD: usize = 256 << 10;
+
+/// Names in a path.
+fn steps(path: &str) -> usize {
+    path.split('/').filter(|n| !n.is_empty()).count()
 }

@@ -86,8 +86,7 @@ pub(crate) struct Links {
 /// A connection to or from another machine.
 struct Conn {
     stream: Stream,
-    /// Not while TCP is not there.
-    secure: Option<Secure>,
+    secure: Secure,
     what: What,
     /// Who is there, as the network knows him.
     peer: String,
@@ -194,17 +193,13 @@ impl Links {
         }
         let read = match conn.stream.read(buffer) {
             Ok(None) => return,
-            Ok(Some(0)) => Err(conn.secure.as_ref().map_or_else(|| "it hung up".into(), Secure::hung_up)),
+            Ok(Some(0)) => Err(conn.secure.hung_up()),
             Ok(Some(count)) => Ok(count),
             Err(error) => Err(error.to_string()),
         };
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
-        let received = match (&mut conn.secure, read) {
-            (Some(secure), Ok(count)) => secure.receive(&buffer[..count], &mut plain),
-            (None, Ok(_)) => Err("it speaks before it is connected".into()),
-            (_, Err(why)) => Err(why),
-        };
+        let received = read.and_then(|count| conn.secure.receive(&buffer[..count], &mut plain));
         // What came before the end counts: a Bye says more than the end itself.
         self.dispatch(n, &plain, now);
         plain.clear();
@@ -252,10 +247,10 @@ impl Links {
     /// Gives a connection up; what waits to be sent, such as TLS's own word for what is wrong, may still go.
     fn close(&mut self, n: u64, now: Mono) {
         let Some(conn) = self.conns.get_mut(&n) else { return };
-        match &mut conn.secure {
-            Some(secure) => secure.close(),
-            None => return self.drop_conn(n),
+        if let What::Connecting(_) = conn.what {
+            return self.drop_conn(n);
         }
+        conn.secure.close();
         conn.what = What::Closing;
         conn.early = Vec::new();
         let until = now + limits::CLOSING;
@@ -285,12 +280,11 @@ impl Links {
 
     fn send(&mut self, n: u64, now: Mono) -> Result<(), String> {
         let Some(conn) = self.conns.get_mut(&n) else { return Ok(()) };
-        let Some(secure) = &mut conn.secure else { return Ok(()) };
+        let secure = &mut conn.secure;
         let mut lane = match conn.what {
+            What::Connecting(_) => return Ok(()),
             What::Lane(link, kind) => self.links.get_mut(&link).and_then(|link| link.half(kind)),
-            What::Connecting(_) | What::Greeting(_) | What::Unknown | What::Joining(_) | What::Closing => {
-                None
-            }
+            What::Greeting(_) | What::Unknown | What::Joining(_) | What::Closing => None,
         };
         let mut full = false;
         let mut left = 16 * limits::TURN;

@@ -130,14 +130,11 @@ impl<P: Provider> Node<P> {
         let poll = Rc::new(Poll::new().map_err(said("epoll"))?);
         let mut links = Links::open(&settings, &poll)?;
         links.listen();
-        if let Some(addr) = links.address() {
-            attrs.push(("link".into(), Attr::Text(addr.to_string())));
-        }
         attrs.extend(settings.labels.iter().map(|(k, v)| (k.clone(), Attr::Text(v.clone()))));
         attrs.extend(settings.loc.iter().map(|loc| ("loc".into(), Attr::Text(loc.clone()))));
         let name = settings.name.as_str().into();
         let (env, started) = (settings.env.clone(), around.now().wall);
-        let (id, fs) = (links.home.id(), settings.fs);
+        let (id, fs) = (around.id(links.home.id()), settings.fs);
         let node = kernel::Node { id, name, owner, env, attrs, started, fs };
         let signals = signals(&poll).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
@@ -371,7 +368,7 @@ impl<P: Provider> Node<P> {
             Effect::Admit(name) => self.events.push_back(Event::User(self.around.users().admit(&name))),
             Effect::Ask { link: LinkId::FILES, tag, op, .. } => self.ask_files(tag, op),
             Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
-                self.to_links(effect)
+                self.for_links(effect)
             }
             Effect::Down { keep } => {
                 let at = self.around.now().mono + if keep { Duration::ZERO } else { LAST };

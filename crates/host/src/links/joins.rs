@@ -76,9 +76,7 @@ impl Links {
         match to {
             From::Conn(n) => {
                 let Some(conn) = self.conns.get_mut(&n) else { return };
-                if let Some(secure) = &mut conn.secure {
-                    secure.send(&last_word(&Frame::Grant(grant)));
-                }
+                conn.secure.send(&last_word(&Frame::Grant(grant)));
                 self.close(n, now);
             }
             From::Child(link, number) => self.say(link, &Frame::Grant([&number[..], &grant].concat())),
@@ -121,8 +119,8 @@ impl Links {
             }
         }
         self.revoked = true;
-        let is_on_it = |conn: &super::Conn| conn.secure.as_ref().is_some_and(|s| s.peer_revoked(&self.home));
-        let all: Vec<u64> = self.conns.iter().filter(|(_, conn)| is_on_it(conn)).map(|(n, _)| *n).collect();
+        let on_it = self.conns.iter().filter(|(_, conn)| conn.secure.peer_revoked(&self.home));
+        let all: Vec<u64> = on_it.map(|(n, _)| *n).collect();
         for n in all {
             self.lost(n, "its certificate was revoked", now);
         }

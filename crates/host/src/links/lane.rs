@@ -384,10 +384,10 @@ impl Links {
                 self.events.push(Event::Hangup(client));
             }
             let Some(n) = half.conn else { continue };
-            if let Some(secure) = self.conns.get_mut(&n).and_then(|conn| conn.secure.as_mut()) {
+            if let Some(conn) = self.conns.get_mut(&n) {
                 // What was said before goes first, as far as it is little.
-                half.lane.pour(limits::TURN, now, |frame| secure.send(frame));
-                bye.iter().for_each(|bye| secure.send(bye));
+                half.lane.pour(limits::TURN, now, |frame| conn.secure.send(frame));
+                bye.iter().for_each(|bye| conn.secure.send(bye));
             }
             self.close(n, now);
         }

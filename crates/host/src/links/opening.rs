@@ -2,6 +2,7 @@
 
 use super::{Conn, LISTENER, Links, What, last_word, limits, stream::Stream};
 use crate::dial::Addr;
+use kernel::{Attr, Event};
 use link::identity::Who;
 use link::secure::Secure;
 use link::wire::{self, First, Frame};
@@ -71,6 +72,7 @@ impl Links {
         if let Err(why) = self.home.set_listen(&given) {
             self.deafened(why);
         }
+        self.events.push(Event::Attr("link".into(), Some(Attr::Text(given.clone()))));
         self.listening = Some(given);
     }
 
@@ -86,7 +88,7 @@ impl Links {
             let peer = peer.to_string();
             let made = Stream::tcp(stream).map_err(|e| e.to_string());
             let conn = made.and_then(|stream| {
-                let secure = Some(Secure::accept(&self.home)?);
+                let secure = Secure::accept(&self.home)?;
                 let (what, until) = (What::Unknown, Some(now + limits::OPENING));
                 Ok(Conn {
                     stream,
@@ -120,9 +122,11 @@ impl Links {
     /// Something came from whoever connected; perhaps what he wants is known now.
     pub(super) fn unknown_said(&mut self, n: u64, now: Mono) {
         let Some(conn) = self.conns.get(&n) else { return };
-        let Some(secure) = conn.secure.as_ref().filter(|secure| !secure.handshaking()) else { return };
-        let who = secure.peer().cloned();
-        if secure.peer_revoked(&self.home) {
+        if conn.secure.handshaking() {
+            return;
+        }
+        let who = conn.secure.peer().cloned();
+        if conn.secure.peer_revoked(&self.home) {
             return self.refuse(n, "its certificate was revoked", now);
         }
         match (wire::first(&conn.early), who) {
@@ -165,9 +169,8 @@ impl Links {
     fn refuse(&mut self, n: u64, why: &str, now: Mono) {
         let Some(conn) = self.conns.get_mut(&n) else { return };
         let peer = conn.peer.clone();
-        if let (Some(secure), Some(First::Link | First::Join)) = (&mut conn.secure, wire::first(&conn.early))
-        {
-            secure.send(&last_word(&Frame::Bye { left: false, why: why.into() }));
+        if let Some(First::Link | First::Join) = wire::first(&conn.early) {
+            conn.secure.send(&last_word(&Frame::Bye { left: false, why: why.into() }));
         }
         self.refused.note(&peer, why, now);
         self.close(n, now);
@@ -177,8 +180,8 @@ impl Links {
     fn admit(&mut self, n: u64, who: Who) {
         let Some(conn) = self.conns.remove(&n) else { return };
         self.poll.remove(&conn.stream);
-        if let (Some(fd), Some(secure)) = (conn.stream.into_fd(), conn.secure) {
-            self.guests.push(Guest { fd, secure: Box::new(secure), said: conn.early, who });
+        if let Some(fd) = conn.stream.into_fd() {
+            self.guests.push(Guest { fd, secure: Box::new(conn.secure), said: conn.early, who });
         }
     }
 }

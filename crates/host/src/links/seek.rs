@@ -168,14 +168,17 @@ impl Links {
     }
 
     fn dial_parent(&mut self, via: Via, rest: Vec<SocketAddr>, now: Mono) {
-        self.seek.attempt = Attempt::Dialling(via.clone(), rest);
-        if let Err(why) = self.dial(&via, For::Parent, now) {
+        let dialled = self.dial(&via, For::Parent, now);
+        self.seek.attempt = Attempt::Dialling(via, rest);
+        if let Err(why) = dialled {
             self.failed(&why, now);
         }
     }
 
     /// Begins to dial.
     pub(super) fn dial(&mut self, via: &Via, goal: For, now: Mono) -> Result<(), String> {
+        // Who may not dial any more troubles nobody.
+        let secure = Secure::dial(&self.home)?;
         let (stream, peer) = match via {
             Via::Tcp(addr) => (Stream::connect(*addr), addr.to_string()),
             Via::Ssh(host) => (Stream::ssh(host), format!("ssh!{host}")),
@@ -183,26 +186,23 @@ impl Links {
         let stream = stream.map_err(|e| e.to_string())?;
         let until = Some(now + limits::OPENING);
         let what = What::Connecting(goal);
-        self.insert(Conn { stream, secure: None, what, peer, until, early: Vec::new(), writing: true })?;
+        self.insert(Conn { stream, secure, what, peer, until, early: Vec::new(), writing: true })?;
         Ok(())
     }
 
     /// TCP is there, or is not.
     pub(super) fn connected(&mut self, n: u64, goal: For, now: Mono) {
         let Some(conn) = self.conns.get_mut(&n) else { return };
-        let made = conn.stream.connected().map_err(|e| e.to_string()).and_then(|()| Secure::dial(&self.home));
-        match made {
-            Ok(secure) => (conn.secure, conn.what) = (Some(secure), What::Greeting(goal)),
-            Err(why) => self.lost(n, &why, now),
+        match conn.stream.connected() {
+            Ok(()) => conn.what = What::Greeting(goal),
+            Err(error) => self.lost(n, &error.to_string(), now),
         }
     }
 
     /// Something came on a connection that was dialled: perhaps who is there is known now.
     pub(super) fn greeted(&mut self, n: u64, goal: For, plain: &[u8], now: Mono) {
-        let Some(Conn { secure: Some(secure), .. }) = self.conns.get(&n) else { return };
-        if secure.handshaking() {
-            return;
-        }
+        let secure = self.conns.get(&n).map(|conn| &conn.secure).filter(|secure| !secure.handshaking());
+        let Some(secure) = secure else { return };
         let (peer, revoked) = (secure.peer().cloned(), secure.peer_revoked(&self.home));
         let (For::Parent, Attempt::Dialling(via, rest)) = (goal, &self.seek.attempt) else {
             if let For::Bulk(link) = goal {

@@ -25,7 +25,7 @@ impl<P: Provider> Node<P> {
     }
 
     /// Does what the kernel wants of a link.
-    pub(super) fn to_links(&mut self, effect: Effect) {
+    pub(super) fn for_links(&mut self, effect: Effect) {
         let now = self.around.now().mono;
         match effect {
             Effect::Ask { link, lane, tag, op } => self.links.ask(link, lane, tag, op, now),

@@ -1,6 +1,6 @@
 //! Real nodes in threads of this process, in one trust domain, linked over loopback; each can be stopped like a machine.
 
-use host::client::{BOTH, Connection, READ};
+use host::client::{BOTH, Connection};
 use host::dial::Addr;
 use host::{Node, Provider, Settings};
 use link::identity::{Home, Kind};
@@ -239,10 +239,6 @@ impl Running {
     /// Names in a directory.
     pub(crate) fn ls(&self, path: &str) -> Vec<String> {
         self.connect().list(path).unwrap().into_iter().map(|entry| entry.stat.name).collect()
-    }
-
-    pub(crate) fn reads(&self, path: &str) -> bool {
-        self.connect().open(path, READ).is_ok()
     }
 }
 

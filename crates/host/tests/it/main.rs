@@ -3,10 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod byhand;
 mod cloud;
 mod links;
 mod mount;
 mod socket;
+mod strangers;
 mod world;
 
 use sim::{driver::Driver, player};

@@ -84,6 +84,10 @@ impl Around for Elsewhere {
         self.owner
     }
 
+    fn id(&self, _: op::NodeId) -> op::NodeId {
+        sim::machine::node().id
+    }
+
     fn attributes(&self) -> Vec<(String, Attr)> {
         sim::machine::node().attrs
     }
