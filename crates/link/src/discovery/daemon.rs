@@ -198,8 +198,7 @@ fn neighbour(service: &ResolvedService) -> Option<Neighbour> {
     let about = About::from_txt(|key| service.get_property_val_str(key))?;
     let mut addrs: Vec<SocketAddr> =
         service.get_addresses().iter().filter_map(|ip| address(ip, service.get_port())).collect();
-    addrs.sort_by_key(|addr| (likely(addr.ip()), *addr));
-    addrs.truncate(ADDRESSES);
+    by_likelihood(&mut addrs);
     (!addrs.is_empty() && service.get_port() != 0).then_some(Neighbour { about, addrs })
 }
 
@@ -212,6 +211,12 @@ fn address(ip: &ScopedIp, port: u16) -> Option<SocketAddr> {
         other => Some(SocketAddr::new(other.to_ip_addr(), port)),
     }
     .filter(|addr| !addr.ip().is_unspecified() && !addr.ip().is_multicast())
+}
+
+/// Those first that are likely to work; no more than are remembered.
+pub(super) fn by_likelihood(addrs: &mut Vec<SocketAddr>) {
+    addrs.sort_by_key(|addr| (likely(addr.ip()), *addr));
+    addrs.truncate(ADDRESSES);
 }
 
 /// Lower is likelier to work, and for longer.

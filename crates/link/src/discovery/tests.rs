@@ -132,3 +132,14 @@ fn what_nobody_could_reach_is_not_announced() {
     let refused = Announce::new(&about(1, false, ""), "127.0.0.1:9".parse().unwrap());
     assert!(refused.is_err_and(|why| why.contains("this machine only")));
 }
+
+#[test]
+fn addresses_that_are_likely_to_work_come_first_and_have_a_bound() {
+    let sorted = ["192.0.2.7:9", "[2001:db8::1]:9", "169.254.1.1:9", "[fe80::1%3]:9", "127.0.0.1:9"];
+    let mut addrs: Vec<SocketAddr> = sorted.iter().rev().map(|addr| addr.parse().unwrap()).collect();
+    daemon::by_likelihood(&mut addrs);
+    assert_eq!(addrs.iter().map(ToString::to_string).collect::<Vec<_>>(), sorted);
+    let mut many: Vec<SocketAddr> = (1..=200).map(|n| SocketAddr::from(([10, 0, 0, n], 9))).collect();
+    daemon::by_likelihood(&mut many);
+    assert_eq!(many.len(), ADDRESSES);
+}
