@@ -243,7 +243,8 @@ impl Conn {
                 self.create(header, fid, (name, mode), access, true, steps)?
             }
             Want::MakeNode { name, mode } => {
-                let access = Access { write: true, ..Access::default() };
+                let dir = mode & abi::mode::KIND == abi::mode::DIR;
+                let access = Access { read: dir, write: !dir, ..Access::default() };
                 self.create(header, fid, (name, mode), access, false, steps)?;
             }
             Want::Remove { name } => {

@@ -164,8 +164,13 @@ fn want(code: u32, mut fields: Fields<'_>) -> Option<Result<Want<'_>, Errno>> {
         opcode::UNLINK | opcode::RMDIR => {
             return name(&fields, Errno::NOENT).map(|name| Ok(Want::Remove { name: name? }));
         }
-        // As mkdir(2), symlink(2), link(2), rename(2) say of file systems that have no such thing.
-        opcode::MKDIR | opcode::SYMLINK | opcode::LINK | opcode::RENAME | opcode::RENAME2 => {
+        opcode::MKDIR => {
+            let mode = fields.u32()? & 0o777 | mode::DIR;
+            fields.skip(4)?;
+            return name(&fields, Errno::INVAL).map(|name| Ok(Want::MakeNode { name: name?, mode }));
+        }
+        // As symlink(2), link(2), rename(2) say of file systems that have no such thing.
+        opcode::SYMLINK | opcode::LINK | opcode::RENAME | opcode::RENAME2 => {
             return Some(Err(Errno::PERM));
         }
         opcode::IOCTL => return Some(Err(Errno(25))), // ENOTTY

@@ -251,7 +251,7 @@ impl Conn {
         }
     }
 
-    /// The stages of a `CREATE` or `MKNOD`; any other stage has got a reply that does not belong to it.
+    /// The stages of a `CREATE`, `MKNOD` or `MKDIR`; any other stage has got a reply that does not belong to it.
     fn advance_made(&mut self, mut task: Task, reply: Reply, steps: &mut VecDeque<Step>) {
         let unique = task.unique;
         match (&mut task.stage, reply, task.made) {

@@ -208,7 +208,9 @@ fn files_are_made_and_removed() {
     assert_eq!(ask(&mut world, 1, &Call::Unlink("new".into())), Err(Errno::NOENT));
     let node = u64_at(&ask(&mut world, 1, &Call::Mknod("plain".into())).unwrap(), 0);
     assert_eq!(u32_at(&ask(&mut world, node, &Call::GetAttr(None)).unwrap(), 76), 0o100_644);
-    assert_eq!(ask(&mut world, 1, &Call::Mkdir("dir".into())), Err(Errno::PERM));
+    let node = u64_at(&ask(&mut world, 1, &Call::Mkdir("dir".into())).unwrap(), 0);
+    assert_eq!(u32_at(&ask(&mut world, node, &Call::GetAttr(None)).unwrap(), 76), 0o040_755);
+    assert_eq!(ask(&mut world, 1, &Call::Mkdir("dir".into())), Err(Errno::EXIST));
     assert_eq!(world.tree.strays, 0);
     world.end();
 }

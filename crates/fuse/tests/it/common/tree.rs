@@ -135,8 +135,10 @@ impl Tree {
                 if self.files.values().any(|file| file.parent == dir && file.name == *name) {
                     return Err(Errno::EXIST);
                 }
-                let path = self.add(dir, name, FileKind::File, Shape::Text, b"");
-                self.files.entry(path).and_modify(|file| file.mode = *mode);
+                let made = mode & 0o040_000 != 0;
+                let kind = if made { FileKind::Dir } else { FileKind::File };
+                let path = self.add(dir, name, kind, Shape::Text, b"");
+                self.files.entry(path).and_modify(|file| file.mode = *mode & 0o777);
                 self.fids.insert(*fid, Held { path, open: None });
                 self.open(*fid, *access)?
             }
