@@ -20,6 +20,7 @@ mod joins;
 mod lane;
 mod limits;
 mod lookup;
+mod near;
 mod opening;
 mod refused;
 mod seek;
@@ -35,6 +36,7 @@ use link::identity::Home;
 use link::secure::Secure;
 use link::wire::{Frame, Kind};
 use lookup::Lookup;
+use near::Near;
 use op::Mono;
 use refused::Refused;
 use seek::Seek;
@@ -49,6 +51,8 @@ pub(crate) const CONNS: u64 = 1 << 48;
 /// The listener's and the lookup's.
 pub(crate) const LISTENER: u64 = 4;
 pub(crate) const LOOKUP: u64 = 5;
+/// What is heard on the local network.
+pub(crate) const NEAR: u64 = 6;
 /// Clients of the kernel that are other nodes are numbered from here on.
 const CALLERS: u64 = 1 << 60;
 
@@ -68,11 +72,15 @@ pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     callers: BTreeMap<ClientId, (LinkId, Kind)>,
     listener: Option<TcpListener>,
-    /// What it listens at, as it was told; and what went wrong with that.
+    /// What it listens at, as it was told.
     listening: Option<String>,
-    deaf: Option<String>,
+    /// Connections could not be accepted; that is tried again with the next beat.
+    paused: bool,
+    /// What is wrong and was said.
+    complaints: BTreeSet<String>,
     seek: Seek,
     lookup: Lookup,
+    near: Near,
     relays: BTreeMap<u64, Relay>,
     refused: Refused,
     /// Connections with something to send.
@@ -142,9 +150,11 @@ impl Links {
             callers: BTreeMap::new(),
             listener: None,
             listening: None,
-            deaf: None,
+            paused: false,
+            complaints: BTreeSet::new(),
             seek: Seek::default(),
             lookup,
+            near: Near::default(),
             relays: BTreeMap::new(),
             refused: Refused::default(),
             touched: BTreeSet::new(),
@@ -372,19 +382,24 @@ impl Links {
     /// Takes notice of what `uem invite`, `join` and `revoke` have changed in `trust/`.
     fn refresh(&mut self, now: Mono) {
         match self.home.refresh() {
-            Ok(true) => self.spread_revoked(None, now),
+            Ok(true) => {
+                self.complaints.clear();
+                self.spread_revoked(None, now);
+            }
             Ok(false) => {}
-            Err(why) => self.deafened(why),
+            Err(why) => self.complain(why),
         }
         self.listen();
+        self.listen_again();
+        self.look_around();
         self.read_parents(now);
     }
 
-    /// Something of links is wrong that stays wrong: said once.
-    fn deafened(&mut self, why: String) {
-        if self.deaf.as_ref() != Some(&why) {
+    /// Something is wrong that may stay wrong: it is said once.
+    fn complain(&mut self, why: String) {
+        if self.complaints.len() < limits::COMPLAINTS && !self.complaints.contains(&why) {
             eprintln!("uem: {why}");
-            self.deaf = Some(why);
+            self.complaints.insert(why);
         }
     }
 
@@ -409,8 +424,9 @@ impl Links {
         }
         self.settings.parents.clear();
         self.settings.parent_auto = false;
+        self.look_away();
         if let Err(why) = self.home.set_parents(&[]) {
-            self.deafened(why);
+            self.complain(why);
         }
         self.read_parents(now);
     }

@@ -84,7 +84,7 @@ const PROVIDER: u64 = 0;
 const SIGNALS: u64 = 1;
 const MOUNT: u64 = 2;
 const FILES: u64 = 3;
-/// 4 and 5 are those of links.
+/// 4 to 6 are those of links.
 const LISTENERS: u64 = 16;
 const CLIENTS: u64 = 1 << 32;
 
@@ -239,7 +239,7 @@ impl<P: Provider> Node<P> {
                 SIGNALS => self.signalled(),
                 MOUNT => self.mount_ready(),
                 FILES => self.files_ready(),
-                links::LISTENER | links::LOOKUP | links::CONNS.. => self.link_ready(token),
+                links::LISTENER | links::LOOKUP | links::NEAR | links::CONNS.. => self.link_ready(token),
                 token if token >= CLIENTS => self.client_ready(ClientId(token - CLIENTS)),
                 token => self.accept((token - LISTENERS) as usize),
             }

@@ -105,7 +105,7 @@ impl Links {
         match self.home.learn_revoked(der) {
             Ok(true) => self.spread_revoked(Some(from), now),
             Ok(false) => {}
-            Err(why) => self.deafened(why),
+            Err(why) => self.complain(why),
         }
     }
 

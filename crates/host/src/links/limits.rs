@@ -21,3 +21,7 @@ pub(super) const LOOKUPS: usize = 4;
 pub(super) const TURN: usize = 256 << 10;
 /// Lines that the log has of refused connections in ten seconds; the others are counted.
 pub(super) const REFUSED: (u32, Duration) = (10, Duration::from_secs(10));
+/// Nodes near by that are tried as a parent.
+pub(super) const NEAR: usize = 8;
+/// Complaints that are said, each once, until `trust/` changes.
+pub(super) const COMPLAINTS: usize = 32;

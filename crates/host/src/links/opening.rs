@@ -37,7 +37,7 @@ impl Links {
         }
         let kept = match self.home.listen() {
             Ok(kept) => kept,
-            Err(why) => return self.deafened(why),
+            Err(why) => return self.complain(why),
         };
         // What was told begins; a port that another process keeps for us is followed afterwards.
         let told = self.settings.link.as_ref().map(Addr::to_string);
@@ -50,7 +50,7 @@ impl Links {
         let Some(wanted) = wanted.filter(|wanted| self.listening.as_ref() != Some(wanted)) else { return };
         match bind(&wanted) {
             Ok(listener) => self.listens(listener, &wanted),
-            Err(why) => self.deafened(format!("links cannot be listened for at {why}")),
+            Err(why) => self.complain(format!("links cannot be listened for at {why}")),
         }
     }
 
@@ -59,10 +59,10 @@ impl Links {
             self.poll.remove(&old);
         }
         if let Err(error) = self.poll.add(&listener, LISTENER, true, false) {
-            return self.deafened(format!("links cannot be listened for: {error}"));
+            return self.complain(format!("links cannot be listened for: {error}"));
         }
         self.listener = Some(listener);
-        self.deaf = None;
+        self.paused = false;
         let given = match (Addr::parse_link(wanted), self.listener.as_ref().map(TcpListener::local_addr)) {
             // The host stays as it was told: `*` is not the address that it came to be.
             (Ok(Addr::Tls(host, _)), Some(Ok(addr))) => Addr::Tls(host, addr.port()).to_string(),
@@ -70,10 +70,17 @@ impl Links {
         };
         // Children have this port: it is taken again after a restart.
         if let Err(why) = self.home.set_listen(&given) {
-            self.deafened(why);
+            self.complain(why);
         }
         self.events.push(Event::Attr("link".into(), Some(Attr::Text(given.clone()))));
         self.listening = Some(given);
+    }
+
+    /// Accepts again, after a pause.
+    pub(super) fn listen_again(&mut self) {
+        if let Some(listener) = self.listener.as_ref().filter(|_| self.paused) {
+            self.paused = self.poll.add(listener, LISTENER, true, false).is_err();
+        }
     }
 
     /// Somebody connects.
@@ -83,7 +90,12 @@ impl Links {
             let (stream, peer) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => return self.refused.note("somebody", &error.to_string(), now),
+                Err(error) => {
+                    // It would be ready again at once, and for as long as descriptors are short.
+                    self.poll.remove(listener);
+                    self.paused = true;
+                    return self.refused.note("somebody", &error.to_string(), now);
+                }
             };
             let peer = peer.to_string();
             let made = Stream::tcp(stream).map_err(|e| e.to_string());

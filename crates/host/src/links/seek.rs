@@ -87,12 +87,14 @@ impl Links {
                 Ok(texts) => {
                     let (addrs, bad): (Vec<_>, Vec<_>) =
                         texts.iter().map(|text| Addr::parse_link(text)).partition(Result::is_ok);
-                    bad.into_iter().filter_map(Result::err).for_each(|why| self.deafened(why));
-                    addrs.into_iter().filter_map(Result::ok).collect()
+                    bad.into_iter().filter_map(Result::err).for_each(|why| self.complain(why));
+                    addrs.into_iter().filter_map(Result::ok).collect::<Vec<_>>()
                 }
-                Err(why) => return self.deafened(why),
+                Err(why) => return self.complain(why),
             },
         };
+        let near = self.found_near().into_iter().filter(|addr| !addrs.contains(addr));
+        let addrs: Vec<Addr> = addrs.iter().cloned().chain(near).collect();
         // Nobody can be dialled before there is a certificate to show.
         let addrs = if self.home.domain().is_some() { addrs } else { Vec::new() };
         if addrs != self.seek.addrs {
@@ -104,8 +106,8 @@ impl Links {
                 }
                 Attempt::Dialling(..) | Attempt::Linking(..) | Attempt::Linked(..) => {}
             }
-            self.tell_seeking();
         }
+        self.tell_seeking();
     }
 
     /// Does the next step of the search, if it is due.
@@ -301,7 +303,11 @@ impl Links {
     }
 
     fn tell_seeking(&mut self) {
-        let text = self.seek.text();
+        let idle = matches!(self.seek.attempt, Attempt::Idle);
+        let text = match idle && self.settings.parent_auto {
+            true => "looking for a parent on the local network".into(),
+            false => self.seek.text(),
+        };
         if text != self.seek.told {
             self.seek.told.clone_from(&text);
             self.events.push(Event::Seeking(text));

@@ -12,6 +12,7 @@ impl<P: Provider> Node<P> {
         match token {
             links::LISTENER => self.links.accept(now),
             links::LOOKUP => self.links.looked_up(now),
+            links::NEAR => self.links.heard_of(now),
             conn => self.links.ready(conn, now, &mut self.buffer[..super::TURN_BYTES]),
         }
         self.take_links();
