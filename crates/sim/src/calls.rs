@@ -21,6 +21,35 @@ pub trait Wire {
     fn settle(&mut self);
     /// What is behind.
     fn node(&mut self) -> &mut dyn Node;
+    /// As [`Driver::nodes`].
+    fn nodes(&self) -> Vec<String> {
+        vec![String::new()]
+    }
+    /// As [`Driver::connect_at`].
+    ///
+    /// # Errors
+    /// If there is no such node, or it is not up.
+    fn connect_at(&mut self, node: &str, user: &str) -> Result<Conn, String> {
+        if node.is_empty() { Ok(self.connect(user)) } else { Err(format!("there is no node {node} here")) }
+    }
+    /// As [`Driver::node_at`].
+    ///
+    /// # Errors
+    /// If there is no such node.
+    fn node_at(&mut self, node: &str) -> Result<&mut dyn Node, String> {
+        if node.is_empty() { Ok(self.node()) } else { Err(format!("there is no node {node} here")) }
+    }
+    /// As [`Driver::happens`].
+    ///
+    /// # Errors
+    /// If it is nothing of that kind.
+    fn happens(&mut self, what: &str) -> Result<(), String> {
+        Err(format!("not something that happens: {what}"))
+    }
+    /// As [`Driver::is_gone`].
+    fn is_gone(&self, _: Conn) -> bool {
+        false
+    }
 }
 
 /// Calls over a wire.
@@ -71,6 +100,9 @@ impl<W: Wire> Calls<W> {
                 }
             }
             let Some(op) = run.plan.pop_front() else { return };
+            if self.wire.is_gone(run.conn) {
+                return;
+            }
             let tag = self.wire.ask(run.conn, op.clone());
             run.tag = Some((tag, op));
             self.wire.settle();
@@ -298,5 +330,25 @@ impl<W: Wire> Driver for Calls<W> {
 
     fn node(&mut self) -> &mut dyn Node {
         self.wire.node()
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        self.wire.nodes()
+    }
+
+    fn connect_at(&mut self, node: &str, user: &str) -> Result<Conn, String> {
+        self.wire.connect_at(node, user)
+    }
+
+    fn node_at(&mut self, node: &str) -> Result<&mut dyn Node, String> {
+        self.wire.node_at(node)
+    }
+
+    fn happens(&mut self, what: &str) -> Result<(), String> {
+        self.wire.happens(what)
+    }
+
+    fn is_gone(&self, conn: Conn) -> bool {
+        self.wire.is_gone(conn)
     }
 }

@@ -179,4 +179,40 @@ pub trait Driver {
     fn settle(&mut self);
     /// What is behind.
     fn node(&mut self) -> &mut dyn Node;
+
+    // ── where there are many nodes; one alone has no name ──────────────────────────────────
+
+    /// The nodes, by name.
+    fn nodes(&self) -> Vec<String> {
+        vec![String::new()]
+    }
+
+    /// A new client, of this user, at a node.
+    ///
+    /// # Errors
+    /// If there is no such node, or it is not up.
+    fn connect_at(&mut self, node: &str, user: &str) -> Result<Conn, String> {
+        if node.is_empty() { Ok(self.connect(user)) } else { Err(format!("there is no node {node} here")) }
+    }
+
+    /// What is behind a node.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    fn node_at(&mut self, node: &str) -> Result<&mut dyn Node, String> {
+        if node.is_empty() { Ok(self.node()) } else { Err(format!("there is no node {node} here")) }
+    }
+
+    /// Makes something happen that only happens where there are many nodes.
+    ///
+    /// # Errors
+    /// If it is nothing of that kind.
+    fn happens(&mut self, what: &str) -> Result<(), String> {
+        Err(format!("not something that happens: {what}"))
+    }
+
+    /// Whether a client is gone with its node.
+    fn is_gone(&self, _: Conn) -> bool {
+        false
+    }
 }

@@ -12,6 +12,9 @@
 //! $ kill %1                           gives it up
 //! @ advance 60s                       time passes; also `restart` (of the node), `hangup` or `alice hangup`
 //! ```
+//! Where there are many nodes, a line says at which: `@b$` is the shell of a client there and `alice@b$` of another,
+//! `@b<` its provider, and `@b!` what that was asked; [`cloud::play`](crate::cloud::play) has what can happen to them.
+//!
 //! A command without `&` that waits shows nothing; its client does nothing else before it is over. What lines say
 //! what is asked comes first, then what commands print, in their order. Commands are those of
 //! [`commands`](crate::commands).
@@ -52,8 +55,8 @@ struct Player<'a> {
     clients: BTreeMap<String, Client>,
     jobs: Vec<Job>,
     next_job: usize,
-    /// Lengths of spools and what is closed, to tell it again to a node that was restarted.
-    spools: BTreeMap<(SessionId, Stream), (u64, bool)>,
+    /// Lengths of spools and what is closed, by node, to tell it again to one that was restarted.
+    spools: BTreeMap<(String, SessionId, Stream), (u64, bool)>,
     asked: Vec<Act>,
 }
 
@@ -125,34 +128,38 @@ impl Player<'_> {
     fn act(&mut self, line: &str) -> Result<(), String> {
         let (who, what) = line.split_once(' ').ok_or("a line is a word, a space, and what to do")?;
         match who {
-            "<" => self.tell(what),
+            "<" => self.tell("", what),
             "@" => self.world(what),
-            _ => self.client(&who[..who.len() - 1], what),
+            _ => match who.strip_prefix('@').and_then(|who| who.strip_suffix('<')) {
+                Some(node) => self.tell(node, what),
+                None => self.client(&who[..who.len() - 1], what),
+            },
         }
     }
 
-    fn tell(&mut self, line: &str) -> Result<(), String> {
-        let now = self.driver.node().now();
+    fn tell(&mut self, node: &str, line: &str) -> Result<(), String> {
+        let now = self.driver.node_at(node)?.now();
+        let name = String::from(node);
         match script::told(line, now)? {
             Told::Tell(tell) => {
                 if let Tell::Closed { session, stream } = &tell {
-                    self.spools.entry((*session, *stream)).or_default().1 = true;
+                    self.spools.entry((name, *session, *stream)).or_default().1 = true;
                 }
-                self.driver.node().tell(tell);
+                self.driver.node_at(node)?.tell(tell);
             }
             Told::Output(session, stream, data) => {
-                self.spools.entry((session, stream)).or_default().0 += data.len() as u64;
-                self.driver.node().output(session, stream, &data);
+                self.spools.entry((name, session, stream)).or_default().0 += data.len() as u64;
+                self.driver.node_at(node)?.output(session, stream, &data);
             }
             Told::Adopted(session) => {
-                let of = (session, Stream::Out)..=(session, Stream::Err);
-                for ((_, stream), (len, closed)) in self.spools.range(of).map(|(k, v)| (*k, *v)) {
-                    self.driver.node().tell(Tell::Grew { session, stream, len });
+                let of = (name.clone(), session, Stream::Out)..=(name, session, Stream::Err);
+                for ((_, _, stream), (len, closed)) in self.spools.range(of).map(|(k, v)| (k.clone(), *v)) {
+                    self.driver.node_at(node)?.tell(Tell::Grew { session, stream, len });
                     if closed {
-                        self.driver.node().tell(Tell::Closed { session, stream });
+                        self.driver.node_at(node)?.tell(Tell::Closed { session, stream });
                     }
                 }
-                self.driver.node().tell(crate::provider::started(session, 100 + session.0 as u32));
+                self.driver.node_at(node)?.tell(crate::provider::started(session, 100 + session.0 as u32));
             }
         }
         Ok(())
@@ -171,7 +178,14 @@ impl Player<'_> {
             }
             ["hangup"] => self.hangup(""),
             [client, "hangup"] => self.hangup(client),
-            _ => return Err(format!("not something that happens: {line}")),
+            _ => {
+                self.driver.happens(line)?;
+                // Who was at a node that died is gone with it.
+                let driver = &*self.driver;
+                self.clients.retain(|_, client| !driver.is_gone(client.conn));
+                let clients = &self.clients;
+                self.jobs.retain(|job| clients.contains_key(&job.client));
+            }
         }
         Ok(())
     }
@@ -195,7 +209,8 @@ impl Player<'_> {
         }
         let command = parse(line)?;
         if !self.clients.contains_key(name) {
-            let conn = self.driver.connect(user_of(name));
+            let (user, node) = name.split_once('@').unwrap_or((name, ""));
+            let conn = self.driver.connect_at(node, user_of(user))?;
             self.clients.insert(name.into(), Client { conn, descriptors: BTreeMap::new() });
         }
         let number = if command.background { self.next_job } else { 0 };
@@ -219,7 +234,7 @@ impl Player<'_> {
 
     /// Lets everything happen that can, and writes down what came of it.
     fn settle(&mut self, came: &mut Vec<String>) {
-        let mut asked: Vec<Asked> = Vec::new();
+        let mut asked: Vec<(String, Asked)> = Vec::new();
         loop {
             self.driver.settle();
             let mut jobs = std::mem::take(&mut self.jobs);
@@ -228,13 +243,19 @@ impl Player<'_> {
                 moved |= self.advance(job);
             }
             self.jobs = jobs;
-            asked.extend(self.driver.node().asked());
+            for node in self.driver.nodes() {
+                let new = self.driver.node_at(&node).map(|node| node.asked()).unwrap_or_default();
+                asked.extend(new.into_iter().map(|asked| (node.clone(), asked)));
+            }
             if !moved {
                 break;
             }
         }
-        came.extend(asked.iter().map(script::asked));
-        self.asked.extend(asked.into_iter().filter_map(|a| match a {
+        came.extend(asked.iter().map(|(node, asked)| match node.as_str() {
+            "" => script::asked(asked),
+            node => format!("@{node}{}", script::asked(asked)),
+        }));
+        self.asked.extend(asked.into_iter().filter_map(|(_, a)| match a {
             Asked::Act(act) => Some(act),
             Asked::Down { .. } => None,
         }));

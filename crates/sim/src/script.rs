@@ -85,7 +85,15 @@ pub(crate) fn starts_a_step(line: &str) -> bool {
         || line.starts_with('#')
         || word == "<"
         || word == "@"
-        || word.strip_suffix('$').is_some_and(|who| who.bytes().all(|b| b.is_ascii_alphanumeric()))
+        || word.starts_with('@') && word.ends_with('<')
+        || word.strip_suffix('$').is_some_and(is_client)
+}
+
+/// `alice`, or `alice@b` where there are many nodes; nothing for whom it is usually.
+fn is_client(who: &str) -> bool {
+    let (user, node) = who.split_once('@').unwrap_or((who, ""));
+    user.bytes().all(|b| b.is_ascii_alphanumeric())
+        && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// `cat: self/9/status: No such file or directory (no session 9 …)`.

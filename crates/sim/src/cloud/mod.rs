@@ -18,6 +18,7 @@ pub mod faults;
 pub mod files;
 mod link;
 pub mod model;
+pub mod play;
 pub mod programs;
 pub mod seeds;
 
@@ -91,6 +92,8 @@ pub struct Host {
     pub plan: Plan,
     /// What it is known by.
     pub id: NodeId,
+    /// What a transcript calls it: nodes can have the same name.
+    pub nick: String,
     /// What it does.
     pub(crate) life: Life,
     /// Whom it takes for its parent: in order, the next when one is gone.
@@ -197,6 +200,7 @@ impl Cloud {
         let files = if plan.fs { Files::of(&plan.name) } else { Files::none() };
         self.hosts.push(Host {
             world,
+            nick: plan.name.clone(),
             plan,
             id,
             life: Life::Up,
