@@ -8,6 +8,7 @@ mod cloud;
 mod links;
 mod mount;
 mod socket;
+mod ssh;
 mod strangers;
 mod world;
 
