@@ -27,6 +27,10 @@ pub struct Ssh {
     errors: UnixStream,
 }
 
+/// What is run there. `uem join ssh!HOST` puts uem into ~/.local/bin, which is not in the `PATH` of every ssh(1).
+const BRIDGE: &str = r#"exec sh -c 'PATH="$PATH:$HOME/.local/bin"; exec uem bridge'"#;
+const BRIDGE_LINK: &str = r#"exec sh -c 'PATH="$PATH:$HOME/.local/bin"; exec uem bridge --link'"#;
+
 /// Bytes that are kept of what ssh said on its standard error.
 const SAID: usize = 4096;
 
@@ -44,7 +48,7 @@ impl Addr {
                 stream.set_nodelay(true)?;
                 Wire::Tcp(stream)
             }
-            Addr::Ssh(host) => Wire::Ssh(Ssh::run(host, &["uem", "bridge"])?),
+            Addr::Ssh(host) => Wire::Ssh(Ssh::run(host, BRIDGE)?),
         })
     }
 }
@@ -55,17 +59,16 @@ impl Ssh {
     /// # Errors
     /// What the system says to starting ssh(1).
     pub fn link(host: &str) -> io::Result<Ssh> {
-        Ssh::run(host, &["uem", "bridge", "--link"])
+        Ssh::run(host, BRIDGE_LINK)
     }
 
     /// Runs ssh(1), or what `$UEM_SSH` names, which asks nobody anything.
-    fn run(host: &str, command: &[&str]) -> io::Result<Ssh> {
+    fn run(host: &str, command: &str) -> io::Result<Ssh> {
         let program = std::env::var_os("UEM_SSH").filter(|p| !p.is_empty()).unwrap_or_else(|| "ssh".into());
         let (stream, theirs) = UnixStream::pair()?;
         let (errors, their_errors) = UnixStream::pair()?;
         let child = Command::new(&program)
-            .args(["-o", "BatchMode=yes", host])
-            .args(command)
+            .args(["-o", "BatchMode=yes", host, command])
             .stdin(Stdio::from(OwnedFd::from(theirs.try_clone()?)))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::from(OwnedFd::from(their_errors)))
