@@ -10,7 +10,8 @@ use std::path::PathBuf;
 /// Options that every subcommand understands.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Common {
-    /// The node to talk to: unix!/path, tcp!host!port or host:port [default: $UEM_AT, else the local node]
+    /// The node to talk to: unix!/path, tls!host!port, ssh!host, tcp!host!port or host:port [default: $UEM_AT, else the
+    /// local node]
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) at: Option<String>,
     /// Where the local node keeps its state [default: $UEM_STATE, else ~/.local/state/uem]
@@ -24,6 +25,8 @@ pub(crate) struct At {
     pub(crate) addr: Addr,
     /// The state directory, if it is the local node that is meant.
     pub(crate) state: Option<PathBuf>,
+    /// The state directory whose certificate says who we are, to nodes of other machines.
+    identity: PathBuf,
 }
 
 impl Common {
@@ -42,7 +45,7 @@ impl Common {
         match told {
             Some(text) => {
                 let addr = Addr::parse(&text).map_err(Failure::misuse)?;
-                Ok(At { addr, state: None })
+                Ok(At { addr, state: None, identity: self.state_dir() })
             }
             None => Ok(At::local(self.state_dir())),
         }
@@ -57,7 +60,7 @@ impl Common {
 impl At {
     /// The local node of a state directory.
     pub(crate) fn local(state: PathBuf) -> At {
-        At { addr: Addr::Unix(start::socket(&state)), state: Some(state) }
+        At { addr: Addr::Unix(start::socket(&state)), identity: state.clone(), state: Some(state) }
     }
 
     /// Whether the node shares our files, so that our directory and paths mean the same to it.
@@ -65,12 +68,18 @@ impl At {
         match &self.addr {
             Addr::Unix(_) => true,
             Addr::Tcp(host, _) => host == "localhost" || host.starts_with("127.") || host == "::1",
+            Addr::Tls(..) | Addr::Ssh(_) => false,
         }
+    }
+
+    /// Connects, as who we are.
+    pub(crate) fn dial(&self) -> op::Result<Connection> {
+        Connection::dial_as(&self.addr, &self.identity)
     }
 
     /// Connects to a node that must be there.
     pub(crate) fn connect(&self) -> Result<Connection, Failure> {
-        Connection::dial(&self.addr).map_err(|error| {
+        self.dial().map_err(|error| {
             let nobody = is_absent(error.errno);
             let failure = Failure::from(error);
             match (nobody, &self.state) {
@@ -85,7 +94,7 @@ impl At {
 
     /// Connects, and starts a local node in the background if there is none.
     pub(crate) fn connect_or_start(&self, command: &str) -> Result<Connection, Failure> {
-        match (Connection::dial(&self.addr), &self.state) {
+        match (self.dial(), &self.state) {
             (Ok(connection), _) => Ok(connection),
             (Err(error), Some(state)) if is_absent(error.errno) => {
                 let up = start::start(&start::NodeArgs::local(state.clone()))?;

@@ -2,7 +2,8 @@
 
 use crate::at::{At, Common};
 use crate::failure::Outcome;
-use host::client::Connection;
+use crate::tree::{self, Record};
+use link::identity::{Home, Who};
 use rustix::fs::Access;
 use std::io::Write;
 use std::path::Path;
@@ -33,8 +34,10 @@ impl Finding {
 }
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
-    let findings =
-        [user(), state(&common.state_dir()), node(common), device(), helper(), cgroups(), descriptors()];
+    let dir = common.state_dir();
+    let (node, info) = node(common);
+    let mut findings = vec![user(), state(&dir), node, device(), helper(), cgroups(), descriptors()];
+    findings.extend(links(&dir, info.as_ref()));
     let mut out = std::io::stdout().lock();
     for Finding { what, how, missing } in &findings {
         match (args.json, missing) {
@@ -73,11 +76,76 @@ fn state(dir: &Path) -> Finding {
     }
 }
 
-fn node(common: &Common) -> Finding {
+/// The node, and what it says of itself.
+fn node(common: &Common) -> (Finding, Option<Record>) {
     let at = common.at().unwrap_or_else(|_| At::local(common.state_dir()));
-    match Connection::dial(&at.addr) {
-        Ok(_) => Finding::ok("node", format!("up at {}", at.addr)),
-        Err(error) => Finding::missing("node", format!("none answers: {error}"), "start one: uem up"),
+    match at.dial() {
+        Ok(mut node) => {
+            let info = node.read_file("self/info.json").ok().and_then(|line| tree::record(&line).ok());
+            (Finding::ok("node", format!("up at {}", at.addr)), info)
+        }
+        Err(error) => (Finding::missing("node", format!("none answers: {error}"), "start one: uem up"), None),
+    }
+}
+
+/// What links to other nodes need: a trust domain, somewhere to listen, a parent. A machine may go without all of it.
+fn links(state: &Path, info: Option<&Record>) -> Vec<Finding> {
+    const DOMAIN: &str = "trust domain";
+    if !crate::invite::trust(state).exists() {
+        return vec![Finding::ok(
+            DOMAIN,
+            "none, and no other machine: uem invite makes one, uem join joins one",
+        )];
+    }
+    let home = match Home::open(state) {
+        Ok(home) => home,
+        Err(why) => {
+            return vec![Finding::missing(
+                DOMAIN,
+                why,
+                "keys must be readable by who runs the node, and nobody else",
+            )];
+        }
+    };
+    let (Some(domain), Some(who)) = (home.domain(), home.who()) else {
+        return vec![Finding::ok(
+            DOMAIN,
+            "none, and no other machine: uem invite makes one, uem join joins one",
+        )];
+    };
+    let role = if home.is_authority() { ", its authority" } else { "" };
+    let mut findings = vec![Finding::ok(DOMAIN, format!("{}: {who}{role}", domain.short()))];
+    if let Who::User { .. } = who {
+        return findings;
+    }
+    findings.push(listener(&home));
+    let told = |key: &str| info.map(|info| tree::text(info, key)).filter(|text| !text.is_empty());
+    findings.push(match (told("parent"), told("seeking"), home.parents()) {
+        (Some(parent), _, _) => Finding::ok("parent", parent),
+        (None, Some(seeking), _) => Finding::missing(
+            "parent",
+            seeking,
+            "is it up, and can this machine reach it? uem join names another",
+        ),
+        (None, None, Ok(parents)) if parents.is_empty() => {
+            Finding::ok("parent", "none: this node is the root")
+        }
+        (None, None, Ok(parents)) => Finding::ok("parent", format!("to be {}", parents.join(" or "))),
+        (None, None, Err(why)) => Finding::missing("parent", why, "uem join names one"),
+    });
+    findings
+}
+
+/// Where others may link to it.
+fn listener(home: &Home) -> Finding {
+    const LISTENER: &str = "link listener";
+    match home.listen() {
+        Ok(Some(listen)) => match crate::invite::answers_at(&listen, home) {
+            Ok(()) => Finding::ok(LISTENER, listen),
+            Err(why) => Finding::missing(LISTENER, why, "uem up --link ADDR says where to listen"),
+        },
+        Ok(None) => Finding::ok(LISTENER, "none: this node can have a parent, and no children"),
+        Err(why) => Finding::missing(LISTENER, why, "uem up --link ADDR says where to listen"),
     }
 }
 

@@ -21,7 +21,7 @@ const TRY: Duration = Duration::from_millis(2);
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let at = common.at()?;
-    let mut node = match Connection::dial(&at.addr) {
+    let mut node = match at.dial() {
         Ok(node) => node,
         Err(error) if is_absent(error.errno) && !args.keep => wake(&at)?,
         Err(_) => at.connect()?,
@@ -35,7 +35,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let until = Instant::now() + LONGEST;
     let over = || match (&at.state, args.keep) {
         (Some(state), false) => is_free(state),
-        (Some(_), true) | (None, _) => Connection::dial(&at.addr).is_err(),
+        (Some(_), true) | (None, _) => at.dial().is_err(),
     };
     while !over() {
         if Instant::now() >= until {

@@ -82,6 +82,13 @@ impl From<Errno> for Failure {
     }
 }
 
+/// A sentence from another room, which has its way out in it.
+impl From<String> for Failure {
+    fn from(cause: String) -> Failure {
+        Failure::new(cause)
+    }
+}
+
 /// Nobody reads our output any more: we end as a local program would, without a word.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {

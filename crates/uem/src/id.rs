@@ -91,8 +91,11 @@ impl Id {
         let steps = self.path.split('/').count();
         match error.errno {
             Errno::NOENT if self.kind == Kind::Session && at + 1 >= steps => {
-                Failure::new(format!("no session {}: it never was, or it was freed", self.path))
-                    .hint("uem ps --all lists those there are")
+                let cause = match error.cause.is_empty() {
+                    true => format!("no session {}: it never was, or it was freed", self.path),
+                    false => error.cause,
+                };
+                Failure::new(cause).hint("uem ps --all lists those there are")
             }
             Errno::NOENT => tree::no_node(&self.path, at, error),
             Errno::HOSTUNREACH if self.kind == Kind::Session => {

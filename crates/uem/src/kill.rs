@@ -29,7 +29,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     };
     let mut node = common.connect()?;
     // All are told before anybody's answer is waited for.
-    let told: Vec<[Tag; 4]> = ids.iter().map(|id| tell(&mut node, &id.file("ctl"), &line)).collect();
+    let told: Vec<[Tag; 3]> = ids.iter().map(|id| tell(&mut node, &id.file("ctl"), &line)).collect();
     let mut first = None;
     for (id, tags) in ids.iter().zip(told) {
         if let Err(error) = answer(&mut node, tags) {
@@ -42,15 +42,15 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     first.map_or(Ok(0), Err)
 }
 
-fn tell(node: &mut Connection, ctl: &str, line: &str) -> [Tag; 4] {
+fn tell(node: &mut Connection, ctl: &str, line: &str) -> [Tag; 3] {
     let (fid, walked) = node.walk(ROOT, ctl);
     let opened = node.send(Op::Open { fid, access: WRITE });
-    let written = node.send(Op::Write { fid, offset: 0, data: line.as_bytes().to_vec() });
-    [walked, opened, written, node.send(Op::Clunk { fid })]
+    // Not clunked: that would give up a write which another node has not answered yet.
+    [walked, opened, node.send(Op::Write { fid, offset: 0, data: line.as_bytes().to_vec() })]
 }
 
-fn answer(node: &mut Connection, tags: [Tag; 4]) -> Result<(), Error> {
-    let [walked, opened, written, _clunked] = tags.map(|tag| node.wait_for(tag));
+fn answer(node: &mut Connection, tags: [Tag; 3]) -> Result<(), Error> {
+    let [walked, opened, written] = tags.map(|tag| node.wait_for(tag));
     walked?;
     // A walk that stopped half-way made no fid.
     opened.map_err(|error| if error.errno == Errno::BADF { Errno::NOENT.into() } else { error })?;

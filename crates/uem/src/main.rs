@@ -4,6 +4,7 @@
 
 mod at;
 mod attach;
+mod bridge;
 mod cat;
 mod completions;
 mod console;
@@ -13,7 +14,10 @@ mod down;
 mod failure;
 mod help;
 mod id;
+mod invite;
+mod join;
 mod kill;
+mod leave;
 mod logs;
 mod ls;
 mod man;
@@ -21,7 +25,9 @@ mod mount;
 mod names;
 mod nodes;
 mod on;
+mod own;
 mod ps;
+mod revoke;
 mod role;
 mod run;
 mod start;
@@ -54,6 +60,11 @@ enum Command {
     Down(down::Args),
     Status(status::Args),
     Doctor(doctor::Args),
+    Invite(invite::Args),
+    #[command(mut_arg("stdio", |arg| arg.hide(true)))]
+    Join(join::Args),
+    Leave(leave::Args),
+    Revoke(revoke::Args),
     Run(run::Args),
     Ps(ps::Args),
     Top(top::Args),
@@ -71,6 +82,8 @@ enum Command {
     Man(man::Args),
     Help(help::Args),
     #[command(hide = true)]
+    Bridge(bridge::Args),
+    #[command(hide = true)]
     Keeper(start::NodeArgs),
     #[command(hide = true)]
     Node(start::NodeArgs),
@@ -85,6 +98,10 @@ impl Uem {
             Command::Down(args) => ("down", down::run(common, &args)),
             Command::Status(args) => ("status", status::run(common, &args)),
             Command::Doctor(args) => ("doctor", doctor::run(common, &args)),
+            Command::Invite(args) => ("invite", invite::run(common, &args)),
+            Command::Join(args) => ("join", join::run(common, &args)),
+            Command::Leave(args) => ("leave", leave::run(common, &args)),
+            Command::Revoke(args) => ("revoke", revoke::run(common, &args)),
             Command::Run(args) => ("run", run::run(common, &args)),
             Command::Ps(args) => ("ps", ps::run(common, &args)),
             Command::Top(args) => ("top", top::run(common, &args)),
@@ -101,6 +118,7 @@ impl Uem {
             Command::Completions(args) => ("completions", completions::run(&args)),
             Command::Man(args) => ("man", man::run(&args)),
             Command::Help(args) => ("help", help::run(&args)),
+            Command::Bridge(args) => ("bridge", bridge::run(common, &args)),
             Command::Keeper(args) => ("keeper", role::keeper(&args.of(common))),
             Command::Node(args) => ("node", role::node(&args.of(common))),
         }

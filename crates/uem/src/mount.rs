@@ -35,7 +35,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     drop((node, Mount::new(&args.dir)?)); // what is wrong is said here
     let at = common.at()?;
     let mut child = std::process::Command::new(std::env::current_exe()?)
-        .args(["mount", "--foreground", "--at", &at.addr.to_string(), "--"])
+        .args(["mount", "--foreground", "--at", &at.addr.to_string(), "--state"])
+        .arg(common.state_dir())
+        .arg("--")
         .arg(std::path::absolute(&args.dir)?)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

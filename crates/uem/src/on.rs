@@ -12,6 +12,11 @@ pub(crate) struct On {
 }
 
 impl On {
+    /// The node that is asked.
+    pub(crate) fn here() -> On {
+        On { dir: "self".into() }
+    }
+
     /// Understands one place.
     pub(crate) fn parse(text: &str) -> Result<On, String> {
         let parts: Vec<&str> = text.trim_matches('/').split('/').collect();

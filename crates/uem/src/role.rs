@@ -4,6 +4,7 @@ use crate::failure::{Failure, Outcome, say};
 use crate::start::NodeArgs;
 use host::dial::Addr;
 use host::{Local, Node, Settings};
+use link::identity::{Home, Who};
 use provide::keeper::Inheritance;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -48,8 +49,12 @@ pub(crate) fn node(args: &NodeArgs) -> Outcome {
 }
 
 fn settings(args: &NodeArgs) -> Result<Settings, Failure> {
-    let name = args.name.clone().unwrap_or_else(host::host_name);
-    check_name(&name)?;
+    let name = name(args)?;
+    let links = links(args)?;
+    if args.link.as_deref() == Some(NONE) {
+        // Nor where it did before.
+        let _there_was_none = std::fs::remove_file(crate::invite::trust(&args.dir).join("listen"));
+    }
     let ninep: Result<Vec<Addr>, String> = args.ninep.iter().map(|text| Addr::parse(text)).collect();
     let mut labels = args.label.iter().map(|text| label(text)).collect::<Result<Vec<_>, _>>()?;
     let mount = args.mount.clone().filter(|dir| match fuse::Mount::new(dir) {
@@ -60,6 +65,7 @@ fn settings(args: &NodeArgs) -> Result<Settings, Failure> {
             false
         }
     });
+    labels.extend(args.link.iter().filter(|link| *link == NONE).map(|none| ("link".into(), none.clone())));
     labels.extend(mount.iter().map(|dir| ("mount".into(), dir.display().to_string())));
     Ok(Settings {
         name,
@@ -69,7 +75,69 @@ fn settings(args: &NodeArgs) -> Result<Settings, Failure> {
         labels,
         env: environment(),
         stdio: args.stdio,
+        link: links.listen,
+        parents: links.parents,
+        parent_auto: links.auto,
+        beat: links.beat,
+        fs: args.fs,
+        loc: args.loc.clone(),
     })
+}
+
+/// As it was told; else as the others know it; else as its host.
+fn name(args: &NodeArgs) -> Result<String, Failure> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => match Home::open(&args.dir)?.who() {
+            Some(Who::Node { name, .. }) => name,
+            Some(Who::User { .. }) | None => host::host_name(),
+        },
+    };
+    check_name(&name).map(|()| name)
+}
+
+/// What flags say of links, understood.
+pub(crate) struct Links {
+    listen: Option<Addr>,
+    parents: Vec<Addr>,
+    auto: bool,
+    beat: Duration,
+}
+
+/// For `--link`: nowhere.
+const NONE: &str = "none";
+/// For `--parent`: one of the same trust domain on the local network.
+const AUTO: &str = "auto";
+/// Between heartbeats, unless told otherwise.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Understands what flags say of links.
+pub(crate) fn links(args: &NodeArgs) -> Result<Links, Failure> {
+    let parse = |text: &String| Addr::parse_link(text).map_err(Failure::misuse);
+    let listen = args.link.as_ref().filter(|link| *link != NONE).map(parse).transpose()?;
+    if let Some(Addr::Ssh(host)) = &listen {
+        return Err(Failure::misuse(format!("--link ssh!{host}: listen at tls!*!PORT or tls!host!port")));
+    }
+    let (auto, named): (Vec<&String>, Vec<&String>) = args.parent.iter().partition(|parent| *parent == AUTO);
+    let parents = named.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let beat = match &args.beat {
+        None => BEAT,
+        Some(text) => {
+            let beat = text.parse::<f64>().ok().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+            let beat = beat.filter(|beat| link::wire::BEATS.contains(beat));
+            beat.ok_or_else(|| {
+                Failure::misuse(format!("--beat {text:?} is no number of seconds from 0.01 to 60"))
+            })?
+        }
+    };
+    if let Some(loc) = &args.loc {
+        let fine =
+            |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(char::is_whitespace);
+        if !loc.split('/').all(fine) {
+            return Err(Failure::misuse(format!("--loc {loc:?} is no place; write site/room/rack")));
+        }
+    }
+    Ok(Links { listen, parents, auto: !auto.is_empty(), beat })
 }
 
 /// A node's name is one element of a path, and one word. Numbers are sessions.
@@ -103,6 +171,37 @@ fn environment() -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_understood() {
+        let args = |link: Option<&str>, parents: &[&str], beat: Option<&str>, loc: Option<&str>| NodeArgs {
+            link: link.map(String::from),
+            parent: parents.iter().map(ToString::to_string).collect(),
+            beat: beat.map(String::from),
+            loc: loc.map(String::from),
+            ..NodeArgs::default()
+        };
+        let all =
+            links(&args(Some("tls!*!7"), &["gw:7", "auto", "ssh!gw"], Some("0.1"), Some("a/b"))).unwrap();
+        assert_eq!(all.listen, Some(Addr::Tls("*".into(), 7)));
+        assert_eq!(all.parents, [Addr::Tls("gw".into(), 7), Addr::Ssh("gw".into())]);
+        assert!(all.auto && all.beat == Duration::from_millis(100));
+        let none = links(&args(Some("none"), &[], None, None)).unwrap();
+        assert!(none.listen.is_none() && !none.auto && none.beat == BEAT);
+        for wrong in [
+            args(Some("tcp!a!1"), &[], None, None),
+            args(Some("ssh!a"), &[], None, None),
+            args(None, &["none"], None, None),
+            args(None, &["/a"], None, None),
+            args(None, &[], Some("0"), None),
+            args(None, &[], Some("-1"), None),
+            args(None, &[], Some("x"), None),
+            args(None, &[], None, Some("a//b")),
+            args(None, &[], None, Some("../b")),
+        ] {
+            assert_eq!(links(&wrong).err().map(|failure| failure.status), Some(crate::failure::MISUSE));
+        }
+    }
 
     #[test]
     fn names_and_labels() {

@@ -40,9 +40,26 @@ pub(crate) struct NodeArgs {
     /// Speak 9P here too: tcp!localhost!PORT, or unix!/path (repeatable)
     #[arg(long, value_name = "ADDR")]
     pub(crate) ninep: Vec<String>,
+    /// Listen here for other nodes and for users with certificates: tls!*!PORT, tls!host!port, or none
+    /// [default: where it did before]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) link: Option<String>,
+    /// Where to look for a parent: tls!host!port, ssh!host, or auto for the local network; several are tried in order
+    /// (repeatable) [default: those it joined with]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) parent: Vec<String>,
+    /// Where the machine stands, as site/room/rack: its place under phys/
+    #[arg(long, value_name = "PATH")]
+    pub(crate) loc: Option<String>,
+    /// Offer this machine's files under fs/, to each user with his own rights
+    #[arg(long)]
+    pub(crate) fs: bool,
     /// An attribute of the node, shown in its info (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
+    /// Seconds between heartbeats on links, for tests
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub(crate) beat: Option<String>,
     /// Speak 9P on standard input and output as well; the node stays in the foreground and has no keeper
     #[arg(long)]
     pub(crate) stdio: bool,
@@ -89,20 +106,28 @@ impl NodeArgs {
     /// The command line of a `keeper` or a `node` with these flags.
     pub(crate) fn words(&self, role: &str) -> std::io::Result<Vec<OsString>> {
         let mut words = vec![std::env::current_exe()?.into_os_string(), role.into()];
-        let mut flag = |name: &str, value: OsString| words.extend([name.into(), value]);
-        flag("--state", self.dir.clone().into());
-        if let Some(name) = &self.name {
-            flag("--name", name.into());
-        }
-        if let Some(mount) = &self.mount {
-            flag("--mount", mount.into());
-        }
-        self.ninep.iter().for_each(|addr| flag("--ninep", addr.into()));
-        self.label.iter().for_each(|label| flag("--label", label.into()));
-        if self.stdio {
-            words.push("--stdio".into());
-        }
+        words.extend(["--state".into(), self.dir.clone().into()]);
+        words.extend(self.flags());
         Ok(words)
+    }
+
+    /// The flags, but for the state directory.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        let mut flag = |name: &str, value: OsString| words.extend([name.into(), value]);
+        let one =
+            [("--name", &self.name), ("--link", &self.link), ("--loc", &self.loc), ("--beat", &self.beat)];
+        for (name, value) in one {
+            value.iter().for_each(|value| flag(name, value.into()));
+        }
+        self.mount.iter().for_each(|dir| flag("--mount", dir.into()));
+        let many = [("--ninep", &self.ninep), ("--parent", &self.parent), ("--label", &self.label)];
+        for (name, values) in many {
+            values.iter().for_each(|value| flag(name, value.into()));
+        }
+        let set = [("--no-mount", self.no_mount), ("--fs", self.fs), ("--stdio", self.stdio)];
+        words.extend(set.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).into()));
+        words
     }
 
     /// Where the tree is to be mounted, made sure of by mounting there once. What was asked for must work; what
@@ -238,13 +263,21 @@ mod tests {
             mount: Some("/m".into()),
             ninep: vec!["tcp!localhost!1".into()],
             label: vec!["a=b".into(), "c=d e".into()],
+            link: Some("tls!*!0".into()),
+            parent: vec!["tls!gw!7".into(), "auto".into()],
+            loc: Some("s/r".into()),
+            beat: Some("0.1".into()),
+            fs: true,
             dir: "/s".into(),
             ..NodeArgs::default()
         };
         let words = args.words("node").unwrap();
         let words: Vec<&str> = words[1..].iter().filter_map(|word| word.to_str()).collect();
-        let expected = "node --state /s --name n --mount /m --ninep tcp!localhost!1 --label a=b --label";
-        assert_eq!(words[..words.len() - 1].join(" "), expected);
-        assert_eq!(words[words.len() - 1], "c=d e");
+        let expected = "node --state /s --name n --link tls!*!0 --loc s/r --beat 0.1 --mount /m --ninep \
+                        tcp!localhost!1 --parent tls!gw!7 --parent auto --label a=b --label c=d e --fs";
+        assert_eq!(words.join(" "), expected);
+        assert!(words.contains(&"c=d e"), "a word stays one");
+        let here = NodeArgs { mount: None, no_mount: true, stdio: true, ..NodeArgs::default() };
+        assert_eq!(here.flags(), ["--no-mount", "--stdio"]);
     }
 }

@@ -6,9 +6,11 @@ use crate::nodes;
 use crate::on::{On, Ons};
 use crate::start;
 use crate::tree::{self, Record};
+use link::discovery;
 use rustix::stdio::stdout;
 use rustix::termios::isatty;
 use std::io::Write;
+use std::time::Duration;
 
 /// See what is up
 #[derive(clap::Args, Clone, Debug)]
@@ -16,16 +18,25 @@ pub(crate) struct Args {
     /// Only this node, or this place: b, n[1-3], tree/gw, phys/site/rack (repeatable)
     #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
     on: Vec<Ons>,
+    /// Nodes that say on the local network that they are there, of whatever trust domain
+    #[arg(long, conflicts_with = "on")]
+    discover: bool,
     /// A line of JSON each
     #[arg(long)]
     json: bool,
 }
+
+/// How long nodes of the local network are listened for.
+const LISTEN: Duration = Duration::from_millis(1500);
 
 /// What a terminal shows in red (ECMA-48, SGR 31).
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
+    if args.discover {
+        return discover(args);
+    }
     let at = common.at()?;
     let mut node = at.connect()?;
     let mut out = std::io::stdout().lock();
@@ -56,6 +67,28 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     if let Some(own) = own {
         let info = tree::record(&own)?;
         out.write_all(this_node(&info, &start::up_of(&info, at.addr)).as_bytes())?;
+    }
+    Ok(0)
+}
+
+fn discover(args: &Args) -> Outcome {
+    let found = discovery::list(LISTEN)?;
+    let mut out = std::io::stdout().lock();
+    let mut rows = vec![["NODE", "ID", "DOMAIN", "LOC", "ADDRESSES"].map(String::from).to_vec()];
+    for node in &found {
+        let about = &node.about;
+        let addresses: Vec<String> = node.dial().iter().map(ToString::to_string).collect();
+        if args.json {
+            let record = serde_json::json!({ "node": about.name, "id": about.id.to_string(), "domain": about.domain,
+                "loc": about.loc, "auto": about.auto, "addresses": addresses });
+            writeln!(out, "{record}")?;
+        }
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let (domain, loc) = (or_dash(&about.domain), or_dash(&about.loc));
+        rows.push(vec![about.name.clone(), about.id.to_string(), domain, loc, addresses.join(" ")]);
+    }
+    if !args.json {
+        out.write_all(tree::table(&rows).as_bytes())?;
     }
     Ok(0)
 }

@@ -63,12 +63,12 @@ pub(crate) fn status(record: &Record) -> Option<u8> {
 pub(crate) fn read_all(node: &mut Connection, paths: &[String]) -> Vec<Result<Vec<u8>, Error>> {
     let mut answers = Vec::with_capacity(paths.len());
     for paths in paths.chunks(WINDOW) {
-        let asked: Vec<[Tag; 4]> = paths.iter().map(|path| ask(node, path)).collect();
-        for [walked, opened, read, clunked] in asked {
-            let replies = [node.wait_for(walked), node.wait_for(opened), node.wait_for(read)];
-            // After a walk that stopped half-way there is no fid to forget, which is fine.
-            let _forgotten = node.wait_for(clunked);
-            answers.push(match first_failure(replies) {
+        let asked: Vec<_> = paths.iter().map(|path| ask(node, path)).collect();
+        for (fid, tags) in asked {
+            let reply = first_failure(tags.map(|tag| node.wait_for(tag)));
+            // Not before: a clunk gives up a read that another node has not answered yet.
+            node.clunk(fid);
+            answers.push(match reply {
                 Ok(Reply::Data(data)) => Ok(data),
                 Ok(_) => Err(Errno::PROTO.into()),
                 Err(error) => Err(error),
@@ -135,7 +135,7 @@ fn next_entries(node: &mut Connection, (fid, list): &(Fid, Result<Vec<Entry>, Er
 /// no room for a sentence. All steps are asked in one flight.
 pub(crate) fn reason(node: &mut Connection, path: &str, error: Error) -> (usize, Error) {
     let steps: Vec<&str> = path.split('/').filter(|step| !step.is_empty()).collect();
-    if !error.cause.is_empty() || node.gone().is_some() {
+    if error.errno != Errno::NOENT || node.gone().is_some() {
         return (steps.len(), error);
     }
     let mut from = ROOT;
@@ -191,12 +191,11 @@ pub(crate) fn next_answer(node: &mut Connection) -> Result<(Tag, Reply), Failure
     }
 }
 
-fn ask(node: &mut Connection, path: &str) -> [Tag; 4] {
+fn ask(node: &mut Connection, path: &str) -> (Fid, [Tag; 3]) {
     let (fid, walked) = node.walk(ROOT, path);
     let opened = node.send(Op::Open { fid, access: READ });
     let count = node.max_io();
-    let read = node.send(Op::Read { fid, offset: 0, count, wait: true });
-    [walked, opened, read, node.send(Op::Clunk { fid })]
+    (fid, [walked, opened, node.send(Op::Read { fid, offset: 0, count, wait: true })])
 }
 
 /// What came of a walk, an open and what was asked then.

@@ -3,7 +3,6 @@
 use crate::at::{At, Common};
 use crate::failure::{Failure, Outcome, say};
 use crate::start::{self, NodeArgs};
-use host::client::Connection;
 use std::io::Write;
 
 /// Start a node on this machine
@@ -20,7 +19,7 @@ pub(crate) fn run(common: &Common, args: Args) -> Outcome {
     let mut node = args.node.of(common);
     check(&node)?;
     let at = At::local(node.dir.clone());
-    if let Ok(mut there) = Connection::dial(&at.addr) {
+    if let Ok(mut there) = at.dial() {
         let up = start::describe(&mut there, at.addr)?;
         return tell(&format!("up already: {up}"));
     }
@@ -36,7 +35,8 @@ pub(crate) fn run(common: &Common, args: Args) -> Outcome {
 }
 
 /// What is wrong with the flags is said here, and not by a node in the background.
-fn check(node: &NodeArgs) -> Result<(), Failure> {
+pub(crate) fn check(node: &NodeArgs) -> Result<(), Failure> {
+    crate::role::links(node)?;
     node.name.iter().try_for_each(|name| crate::role::check_name(name))?;
     node.label.iter().try_for_each(|label| crate::role::label(label).map(drop))?;
     node.ninep.iter().try_for_each(|addr| host::dial::Addr::parse(addr).map(drop).map_err(Failure::misuse))

@@ -1,8 +1,8 @@
 //! The requests that start a program: a flight that makes the session ready, and `exec`.
 //!
 //! ```text
-//!   walk [net/b/]clone · open (it is the new session's ctl now) · read: the id
-//!   walk ctl/../env · open · write · clunk
+//!   walk clone · open (it is the new session's ctl now) · read: the id
+//!   walk ctl/../env · open · write
 //!   walk ctl/../stdout, stderr, wait.json, stdin · open
 //!   ── all answered ──
 //!   write ctl: …, exec
@@ -11,6 +11,7 @@
 //! A server keeps the order of what is asked of one fid, not of several, so `exec` must not leave before `env` is
 //! answered. That costs one more round trip, and buys that whoever started a program knows its id.
 
+use crate::on::On;
 use host::client::{BOTH, Connection, READ, ROOT, WRITE};
 use op::{Access, Fid, Op, Tag};
 
@@ -38,28 +39,31 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Clones a session in a directory and makes it ready. With `alone`, nothing of it is opened but `ctl`.
-    pub(super) fn send(node: &mut Connection, dir: &str, env: &[u8], alone: bool) -> Flight {
+    /// Clones a session in a place and makes it ready. With `alone`, nothing of it is opened but `ctl`.
+    pub(super) fn send(node: &mut Connection, place: &On, env: &[u8], alone: bool) -> Flight {
         let mut setup = Vec::new();
-        let clone = open(node, ROOT, &[dir, "clone"], BOTH, &mut setup);
-        let id = node.send(Op::Read { fid: clone, offset: 0, count: 256, wait: true });
+        let ctl = open(node, ROOT, &[&place.dir, "clone"], BOTH, &mut setup);
+        let id = node.send(Op::Read { fid: ctl, offset: 0, count: 256, wait: true });
+        let mut flight = Flight { files: None, info: None, setup, id, ctl };
+        let setup = &mut flight.setup;
         if !env.is_empty() {
-            let file = open(node, clone, &["..", "env"], WRITE, &mut setup);
+            let file = open(node, ctl, &["..", "env"], WRITE, setup);
             let piece = node.max_io() as usize;
             for (at, data) in env.chunks(piece).enumerate() {
                 let offset = (at * piece) as u64;
                 setup.push(node.send(Op::Write { fid: file, offset, data: data.to_vec() }));
             }
-            setup.push(node.send(Op::Clunk { fid: file }));
+            // It stays open: a clunk would give up a write that another node has not answered yet.
         }
-        let files = (!alone).then(|| Files::open(node, clone, &[".."], &mut setup));
-        let info = alone.then(|| {
-            let fid = open(node, clone, &["..", "info.json"], READ, &mut setup);
+        if alone {
+            let fid = open(node, ctl, &["..", "info.json"], READ, setup);
             let count = node.max_io();
-            node.send(Op::Read { fid, offset: 0, count, wait: true })
-        });
+            flight.info = Some(node.send(Op::Read { fid, offset: 0, count, wait: true }));
+        } else {
+            flight.files = Some(Files::open(node, ctl, setup));
+        }
         node.flush();
-        Flight { files, info, setup, id, ctl: clone }
+        flight
     }
 }
 
@@ -74,9 +78,9 @@ pub(super) fn exec(node: &mut Connection, ctl: Fid, lines: &[u8]) -> Tag {
 }
 
 impl Files {
-    /// Opens the files of the session whose directory is `up` from the open `ctl`.
-    fn open(node: &mut Connection, ctl: Fid, up: &[&str], setup: &mut Vec<Tag>) -> Files {
-        let mut file = |name, access| open(node, ctl, &[up, &[name]].concat(), access, setup);
+    /// Opens the files of the session whose `ctl` is open.
+    fn open(node: &mut Connection, ctl: Fid, setup: &mut Vec<Tag>) -> Files {
+        let mut file = |name, access| open(node, ctl, &["..", name], access, setup);
         let out = [file("stdout", READ), file("stderr", READ)];
         Files { ctl, out, wait: file("wait.json", READ), stdin: file("stdin", WRITE) }
     }
@@ -84,7 +88,7 @@ impl Files {
     /// Opens the files of a session that was started over an earlier connection.
     pub(super) fn again(node: &mut Connection, session: &str, setup: &mut Vec<Tag>) -> Files {
         let ctl = open(node, ROOT, &[session, "ctl"], BOTH, setup);
-        Files::open(node, ctl, &[".."], setup)
+        Files::open(node, ctl, setup)
     }
 }
 

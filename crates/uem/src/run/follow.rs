@@ -131,6 +131,18 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn follow(mut self) -> Outcome {
+        let outcome = self.until_it_ends();
+        // The terminal first, so that lines are lines again.
+        self.raw = None;
+        // Where we are no holder whose close counts, nothing is left behind either.
+        if self.place != On::here() && self.id.is_some() && !self.cut_off && self.node.gone().is_none() {
+            let data = b"free\n".to_vec();
+            let _it_may_be_gone = self.node.call(Op::Write { fid: self.files.ctl, offset: 0, data });
+        }
+        outcome
+    }
+
+    fn until_it_ends(&mut self) -> Outcome {
         loop {
             while let Some((tag, reply)) = self.node.next() {
                 if let Some(want) = self.wants.remove(&tag) {
@@ -161,9 +173,8 @@ impl<'a> Run<'a> {
         (all || self.cut_off) && written
     }
 
-    fn end(mut self) -> Outcome {
+    fn end(&mut self) -> Outcome {
         let record = self.ended.take().unwrap_or_default();
-        // The terminal first, so that lines are lines again.
         self.raw = None;
         if self.cut_off {
             return Err(Failure::new("")); // it was said when it happened
@@ -175,7 +186,7 @@ impl<'a> Run<'a> {
             return Ok(TIMED_OUT);
         }
         tree::status(&record).ok_or_else(|| Failure::new("the node did not say how it ended"))
-        // The connection ends here, and with it the session: `killonclose`.
+        // The connection ends after this, and with it the session: `killonclose`.
     }
 
     // ── answers ────────────────────────────────────────────────────────────────────────────

@@ -70,12 +70,12 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let size = args.tty.then(terminal::size).flatten();
     let around = match on.is_none() && at.is_here() {
         true => Surroundings::here(size),
-        false => Surroundings::elsewhere(size),
+        false => Surroundings::elsewhere(size, on.is_none()),
     };
     let (env, ctl) = (script::env(args, &around)?, script::ctl(args, &around)?);
     let mut node = at.connect_or_start("run")?;
-    let place = on.cloned().unwrap_or(On { dir: "self".into() });
-    let flight = Flight::send(&mut node, &place.dir, &env, args.detach);
+    let place = on.cloned().unwrap_or(On::here());
+    let flight = Flight::send(&mut node, &place, &env, args.detach);
     match args.detach {
         true => detached(node, &place, &flight, &ctl, args),
         false => follow::Run::new(node, at, place, flight, ctl, args)?.follow(),
@@ -107,7 +107,8 @@ fn detached(mut node: Connection, place: &On, flight: &Flight, ctl: &[u8], args:
 fn not_made(node: &mut Connection, place: &On, error: Error) -> Failure {
     // A walk that stopped half-way made no fid, and says no more than that.
     let error = if error.errno == Errno::BADF { Errno::NOENT.into() } else { error };
-    let (at, error) = tree::reason(node, &place.dir, error);
+    // A node that is down has a directory, of what is remembered, and no `clone` in it.
+    let (at, error) = tree::reason(node, &format!("{}/clone", place.dir), error);
     match error.errno {
         Errno::NOENT => tree::no_node(&place.dir, at, error),
         _ => error.into(),

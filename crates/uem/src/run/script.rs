@@ -10,6 +10,9 @@ use std::path::PathBuf;
 
 /// Bytes of output that a node keeps for a reader in the foreground, who has what is before.
 const WINDOW: &str = "limit output=64M";
+/// How long another node keeps what came of a program whose end we could not see, since a link broke: a day. It is not
+/// `killonclose`, since there a link that breaks is a close; we free it ourselves.
+const CUT_OFF: &str = "lease 86400";
 
 /// What of our own surroundings goes along.
 #[derive(Clone, Debug, Default)]
@@ -19,21 +22,25 @@ pub(super) struct Surroundings {
     pub(super) env: Vec<(OsString, OsString)>,
     /// Of our terminal, for `-t`.
     pub(super) size: Option<WinSize>,
+    /// The program runs on the node that we talk to: no link is between it and us.
+    pub(super) near: bool,
 }
 
 impl Surroundings {
     /// For a program on this machine: as if we had started it.
     pub(super) fn here(size: Option<WinSize>) -> Surroundings {
-        Surroundings { dir: std::env::current_dir().ok(), env: std::env::vars_os().collect(), size }
+        let dir = std::env::current_dir().ok();
+        Surroundings { dir, env: std::env::vars_os().collect(), size, near: true }
     }
 
     /// For a program on another machine: our directory, our `PATH` and our secrets mean nothing there, or the wrong thing.
     /// What says how a person wants to be spoken to goes along, as with ssh.
-    pub(super) fn elsewhere(size: Option<WinSize>) -> Surroundings {
+    pub(super) fn elsewhere(size: Option<WinSize>, near: bool) -> Surroundings {
         let of_language = |name: &str| name == "LANG" || name.starts_with("LC_");
         let of_terminal = |name: &str| size.is_some() && matches!(name, "TERM" | "COLORTERM");
         let goes = |name: &OsString| name.to_str().is_some_and(|name| of_language(name) || of_terminal(name));
-        Surroundings { dir: None, env: std::env::vars_os().filter(|(name, _)| goes(name)).collect(), size }
+        let env = std::env::vars_os().filter(|(name, _)| goes(name)).collect();
+        Surroundings { dir: None, env, size, near }
     }
 }
 
@@ -70,8 +77,10 @@ pub(super) fn env(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
 /// starts with half of what was asked for it.
 pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
-    if !args.detach {
+    if !args.detach && around.near {
         push_line(&mut text, b"killonclose");
+    }
+    if !args.detach {
         push_line(&mut text, b"roll");
         push_line(&mut text, WINDOW.as_bytes());
     }
@@ -97,9 +106,11 @@ pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
         push_line(&mut text, b"close stdin");
     }
     push_words(&mut text, "exec", args.command.iter().map(OsString::as_os_str));
-    if args.detach {
-        // Not before: what could not be started is not kept.
-        push_line(&mut text, b"keep");
+    // Not before: what could not be started is not kept.
+    match (args.detach, around.near) {
+        (true, _) => push_line(&mut text, b"keep"),
+        (false, false) => push_line(&mut text, CUT_OFF.as_bytes()),
+        (false, true) => {}
     }
     Ok(text)
 }
@@ -142,6 +153,7 @@ mod tests {
         let around = Surroundings {
             dir: Some("/a b".into()),
             size: Some(WinSize { rows: 5, cols: 6 }),
+            near: true,
             ..Default::default()
         };
         let check = |args: &Args, expected: &str| {
@@ -151,6 +163,9 @@ mod tests {
             &args(&["sh", "-c", "echo 'x'"]),
             "killonclose\nroll\nlimit output=64M\ndir '/a b'\nexec sh -c 'echo '\\''x'\\'''\n",
         );
+        let far = Surroundings { near: false, ..Surroundings::default() };
+        let expected = "roll\nlimit output=64M\nexec x\nlease 86400\n";
+        assert_eq!(ctl(&args(&["x"]), &far).unwrap(), expected.as_bytes());
         let full = Args {
             tty: true,
             nice: Some(-3),

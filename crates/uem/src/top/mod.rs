@@ -108,10 +108,11 @@ impl Looks {
         let Found { nodes, sessions } = nodes::sessions(node, on, "info.json")?;
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.before);
+        let all = sessions.len();
         let running = sessions.iter().filter(|session| tree::text(session, "state") != "ended");
         let mut rows: Vec<Row> = running.map(|session| self.row(session, &mut before, now)).collect();
         rows.sort_by(|a, b| b.cpu.total_cmp(&a.cpu).then_with(|| a.path.cmp(&b.path)));
-        Ok(Page::new(&nodes, &info, rows))
+        Ok(Page::new(&nodes, &info, all, rows))
     }
 
     fn row(&mut self, session: &Record, before: &mut BTreeMap<String, (Instant, f64)>, now: Instant) -> Row {

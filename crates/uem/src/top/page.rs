@@ -72,14 +72,11 @@ fn node_line(row: &Record) -> String {
 }
 
 impl Page {
-    pub(super) fn new(nodes: &[Record], info: &Record, rows: Vec<Row>) -> Page {
+    pub(super) fn new(nodes: &[Record], info: &Record, sessions: usize, rows: Vec<Row>) -> Page {
         let size = |key: &str| op::format_size((tree::number(info, key) as u64) >> 20 << 20);
         let mut facts = vec![nodes::counts(nodes)];
-        facts.push(format!(
-            "{} sessions, {} running",
-            tree::text(info, "sessions"),
-            tree::text(info, "running")
-        ));
+        // What the cloud remembers of its parts may be a heartbeat old; what is listed is counted.
+        facts.push(format!("{sessions} sessions, {} running", rows.len()));
         facts.push(format!("{} processors", tree::text(info, "cpus")));
         facts.push(format!("{} of memory free of {}", size("mem_free"), size("mem")));
         let mut head = vec![facts.join("; ")];
@@ -171,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_choice_stays_with_its_session() {
-        let page = |rows| Page::new(&[], &Record::new(), rows);
+        let page = |rows| Page::new(&[], &Record::new(), 0, rows);
         let mut shown = page(vec![row("n/1", 2.0), row("n/2", 1.0)]);
         shown.ask();
         assert_eq!(shown.asks(), None, "nothing is chosen");
@@ -196,7 +193,7 @@ mod tests {
     #[test]
     fn it_draws_and_is_text_without_a_terminal() {
         let nodes = [node(r#"{"node":"n","state":"up","up_secs":60,"users":1,"load":0.5}"#)];
-        let page = Page::new(&nodes, &Record::new(), vec![row("n/1", 12.34)]);
+        let page = Page::new(&nodes, &Record::new(), 1, vec![row("n/1", 12.34)]);
         let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(80, 6)).unwrap();
         terminal.draw(|frame| page.draw(frame)).unwrap();
         let drawn = format!("{:?}", terminal.backend().buffer());
@@ -211,7 +208,7 @@ mod tests {
         let up = |at| node(&format!(r#"{{"node":"n{at}","state":"up"}}"#));
         let mut nodes: Vec<Record> = (0..20).map(up).collect();
         nodes.push(node(r#"{"node":"b","state":"down","since":"then"}"#));
-        let text = Page::new(&nodes, &Record::new(), Vec::new()).text();
+        let text = Page::new(&nodes, &Record::new(), 0, Vec::new()).text();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("20 up, 1 down; "), "{text}");
         assert_eq!((lines[1], lines[7]), ("b down since then", "… and 15 more nodes (uem status)"));

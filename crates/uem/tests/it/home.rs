@@ -33,6 +33,27 @@ impl Home {
         home
     }
 
+    /// With a node of that name, whose links notice soon when the other end is silent.
+    pub(crate) fn node(name: &str, flags: &[&str]) -> Home {
+        let home = Home::empty();
+        let up = home.run(&[&["up", "--no-mount", "--beat", "0.2", "--name", name], flags].concat());
+        assert_eq!(up.status, 0, "{}", up.err);
+        home
+    }
+
+    /// Makes it a child of another node.
+    pub(crate) fn join(&self, parent: &Home) {
+        let command = parent.run(&["invite"]).out;
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let joined = self.run(&words);
+        assert_eq!(joined.status, 0, "{}{}", joined.out, joined.err);
+    }
+
+    /// The process of its node.
+    pub(crate) fn pid(&self) -> u32 {
+        self.info("self/info.json", "pid").parse().unwrap()
+    }
+
     /// The command, with nothing on its stdin.
     pub(crate) fn uem(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uem"));

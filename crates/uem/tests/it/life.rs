@@ -11,7 +11,7 @@ fn up_says_what_is_up_and_again_is_no_mistake() {
     let second = home.run(&["up", "--no-mount"]);
     assert_eq!(second.status, 0);
     assert!(second.out.starts_with("up already: n, "), "{}", second.out);
-    assert_eq!(home.info("info.json", "rack"), "7");
+    assert_eq!(home.info("self/info.json", "rack"), "7");
     assert!(home.run(&["status"]).out.starts_with("n up "));
     assert_eq!(home.run(&["down"]).status, 0);
     let status = home.run(&["status"]);

@@ -1,7 +1,10 @@
 //! The command, driven as people drive it: the binary, with a node of its own in a directory of its own.
 #![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
 
+mod cloud;
+mod faults;
 mod home;
+mod join;
 mod life;
 mod on;
 mod run;

@@ -40,7 +40,7 @@ fn statuses_are_those_of_sh() {
     }
     let ended = home.run(&["run", "/no/such"]);
     assert!(ended.err.starts_with("uem run: /no/such: No such file or directory ("), "{}", ended.err);
-    assert_eq!(home.info("info.json", "sessions"), "0", "everything was given back");
+    assert_eq!(home.info("self/info.json", "sessions"), "0", "everything was given back");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn here_and_our_environment_go_along() {
 fn much_goes_through_and_the_node_does_not_grow() {
     let home = Home::up();
     assert_eq!(home.sh("head -c 10M /dev/zero | $uem run -- wc -c").out, "10485760\n");
-    let rss = |home: &Home| home.info("info.json", "node_rss").parse::<u64>().unwrap();
+    let rss = |home: &Home| home.info("self/info.json", "node_rss").parse::<u64>().unwrap();
     let before = rss(&home);
     assert_eq!(home.sh("head -c 200M /dev/zero | $uem run -- wc -c").out, "209715200\n");
     assert_eq!(home.sh("$uem run -- head -c 200M /dev/zero | wc -c").out, "209715200\n");
@@ -177,10 +177,10 @@ fn a_node_that_dies_is_not_noticed() {
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut line).unwrap();
     for word in ["a", "b", "c"] {
-        let before = home.info("info.json", "pid");
+        let before = home.info("self/info.json", "pid");
         signal(before.parse().unwrap(), "KILL");
         eventually("another node is up", || {
-            let info = home.run(&["cat", "info.json"]);
+            let info = home.run(&["cat", "self/info.json"]);
             info.status == 0 && !info.out.contains(&format!("\"pid\":{before},"))
         });
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), format!("{word}\n").as_bytes()).unwrap();
