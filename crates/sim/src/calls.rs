@@ -197,11 +197,16 @@ impl Running {
             (_, Reply::Failed(error)) => self.fail(error),
             (Op::Walk { names, .. }, Reply::Walked(qids)) => {
                 if qids.len() < names.len() {
-                    // It stopped there; asked for that step alone, the node says why.
-                    let (there, step) = (names[..qids.len()].to_vec(), vec![names[qids.len()].clone()]);
+                    // It stopped there; asked for a step alone, the node says why. What is far away may have gone
+                    // further than that.
+                    let (there, rest) = names.split_at(qids.len());
                     self.plan.clear();
-                    self.plan.push_back(Op::Walk { fid: Fid(0), newfid: self.fid, names: there });
-                    self.plan.push_back(Op::Walk { fid: self.fid, newfid: self.fid, names: step });
+                    self.plan.push_back(Op::Walk { fid: Fid(0), newfid: self.fid, names: there.to_vec() });
+                    for step in rest {
+                        let names = vec![step.clone()];
+                        self.plan.push_back(Op::Walk { fid: self.fid, newfid: self.fid, names });
+                    }
+                    self.plan.extend(self.call.main(self.fid));
                     return;
                 }
                 let link = qids.last().is_some_and(|qid| qid.kind == FileKind::Link);

@@ -3,7 +3,7 @@
 
 use super::{Cloud, Life};
 use kernel::ClientId;
-use op::{Access, Errno, Error, Fid, FileKind, Op, Reply, Result, SessionId, Tag, Uid};
+use op::{Access, Fid, FileKind, Op, Reply, Result, SessionId, Tag, Uid};
 use std::time::Duration;
 
 /// A client's number.
@@ -141,12 +141,16 @@ impl Cloud {
         let reply = self.must(who, Op::Walk { fid: Fid(0), newfid: fid, names: steps.clone() })?;
         let Reply::Walked(qids) = reply else { unreachable!("a walk is answered as one") };
         if qids.len() < steps.len() {
-            // Asked for that step alone, the node says why.
-            self.must(who, Op::Walk { fid: Fid(0), newfid: fid, names: steps[..qids.len()].to_vec() })?;
-            let rest = vec![steps[qids.len()].clone()];
-            let reply = self.must(who, Op::Walk { fid, newfid: fid, names: rest });
-            self.call(who, Op::Clunk { fid });
-            return reply.and(Err(Error::new(Errno::PROTO, "a step that failed works by itself")));
+            // Asked for a step alone, the node says why; or it works by now.
+            let (there, rest) = steps.split_at(qids.len());
+            self.must(who, Op::Walk { fid: Fid(0), newfid: fid, names: there.to_vec() })?;
+            for step in rest {
+                let reply = self.must(who, Op::Walk { fid, newfid: fid, names: vec![step.clone()] });
+                if let Err(error) = reply {
+                    self.call(who, Op::Clunk { fid });
+                    return Err(error);
+                }
+            }
         }
         if qids.last().is_some_and(|qid| qid.kind == FileKind::Link) {
             self.must(who, Op::Walk { fid, newfid: fid, names: vec![".".into()] })?;

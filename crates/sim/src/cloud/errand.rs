@@ -185,7 +185,16 @@ impl Errand {
                 self.walked = qids.len() == names.len();
                 if !self.walked {
                     cloud.counters.count("walks that stopped on the way");
-                    self.end();
+                    let fid = self.fid;
+                    if cloud.rng.bool() {
+                        return self.end();
+                    }
+                    // As far as it went; and on from there, a step at a time.
+                    let (there, rest) = names.split_at(qids.len());
+                    for step in rest.iter().rev() {
+                        self.plan.push_front(Op::Walk { fid, newfid: fid, names: vec![step.clone()] });
+                    }
+                    self.plan.push_front(Op::Walk { fid: Fid(0), newfid: fid, names: there.to_vec() });
                 }
             }
             (Op::Read { offset, .. }, Reply::Data(data)) => self.took(cloud, *offset, &data),

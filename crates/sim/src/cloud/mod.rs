@@ -18,6 +18,7 @@ pub mod faults;
 pub mod files;
 mod link;
 pub mod model;
+pub mod mutants;
 pub mod play;
 pub mod programs;
 pub mod seeds;
