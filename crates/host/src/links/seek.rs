@@ -15,6 +15,7 @@ use kernel::{Event, LinkId};
 use link::identity::Who;
 use link::secure::Secure;
 use op::Mono;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub(super) struct Seek {
     at: usize,
     attempt: Attempt,
     pause: Duration,
-    /// What went wrong last.
-    cause: String,
+    /// What went wrong last with each address.
+    causes: BTreeMap<usize, String>,
     /// What the kernel was told.
     told: String,
 }
@@ -70,9 +71,11 @@ impl Seek {
         match self.attempt {
             Attempt::Idle | Attempt::Linked(..) => String::new(),
             Attempt::Waiting(_) | Attempt::Looking(..) | Attempt::Dialling(..) | Attempt::Linking(..) => {
-                let addrs: Vec<String> = self.addrs.iter().map(Addr::to_string).collect();
-                let cause = if self.cause.is_empty() { String::new() } else { format!(": {}", self.cause) };
-                format!("trying {}{cause}", addrs.join(", "))
+                let each = self.addrs.iter().enumerate().map(|(at, addr)| match self.causes.get(&at) {
+                    Some(why) => format!("{addr}: {why}"),
+                    None => addr.to_string(),
+                });
+                format!("trying {}", each.collect::<Vec<_>>().join("; "))
             }
         }
     }
@@ -99,6 +102,7 @@ impl Links {
         let addrs = if self.home.domain().is_some() { addrs } else { Vec::new() };
         if addrs != self.seek.addrs {
             (self.seek.addrs, self.seek.at, self.seek.pause) = (addrs, 0, Duration::ZERO);
+            self.seek.causes.clear();
             match self.seek.attempt {
                 Attempt::Idle | Attempt::Waiting(_) | Attempt::Looking(..) => {
                     self.seek.attempt =
@@ -244,9 +248,7 @@ impl Links {
 
     /// This attempt has failed: the next address follows at once, after the last one a pause.
     fn failed(&mut self, why: &str, now: Mono) {
-        if let Some(addr) = self.seek.now_trying() {
-            self.seek.cause = format!("{addr}: {why}");
-        }
+        self.seek.causes.insert(self.seek.at, why.into());
         let rest = match std::mem::take(&mut self.seek.attempt) {
             Attempt::Dialling(_, rest) | Attempt::Linking(_, rest) => rest,
             Attempt::Idle | Attempt::Waiting(_) | Attempt::Looking(..) | Attempt::Linked(..) => Vec::new(),
@@ -270,7 +272,7 @@ impl Links {
     /// The link to the parent is up.
     pub(super) fn found_parent(&mut self, link: LinkId, now: Mono) {
         self.seek.attempt = Attempt::Linked(link, now);
-        self.seek.cause.clear();
+        self.seek.causes.clear();
         self.tell_seeking();
     }
 
@@ -283,10 +285,8 @@ impl Links {
                 if now.since(since) < limits::BACKOFF.1 {
                     return self.failed(why, now);
                 }
+                self.seek.causes = BTreeMap::from([(self.seek.at, why.into())]);
                 (self.seek.at, self.seek.pause) = (0, Duration::ZERO);
-                if let Some(addr) = self.seek.now_trying() {
-                    self.seek.cause = format!("{addr}: {why}");
-                }
                 let at = now + jitter(limits::BACKOFF.0);
                 self.seek.attempt =
                     if self.seek.addrs.is_empty() { Attempt::Idle } else { Attempt::Waiting(at) };
