@@ -154,11 +154,13 @@ impl Host {
 
     /// A program there, as its user starts it; `uem` is in its PATH.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = self.space.command(program);
+        // Who enters a machine is at its root.
+        let mut command = self.space.command("env");
+        command.arg("-C").arg(self.home()).arg(program);
         let uem = PathBuf::from(env!("CARGO_BIN_EXE_uem"));
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", uem.parent().unwrap().display()));
-        command.env("HOME", self.home()).current_dir(self.home());
+        command.env("HOME", self.home());
         for name in ["UEM_STATE", "UEM_AT", "XDG_STATE_HOME"] {
             command.env_remove(name);
         }

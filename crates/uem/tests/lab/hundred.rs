@@ -57,7 +57,7 @@ fn a_hundred_daemons_on_one_machine_are_one_tree() {
     );
     let begun = Instant::now();
     let said = m.ok(&format!(
-        "export UEM_STATE=$HOME/n0; seq 0 {last} | xargs -P 8 -I N uem run --on nN -- sh -c 'echo ${{UEM_SESSION%/*}}'"
+        "export UEM_STATE=$HOME/n0; seq 0 {last} | xargs -P 8 -I @ uem run --on n@ -- sh -c 'echo ${{UEM_SESSION%/*}}'"
     ));
     println!("a program on each after {:?}", begun.elapsed());
     let mut names: Vec<&str> = said.lines().collect();

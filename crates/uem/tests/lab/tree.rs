@@ -8,7 +8,8 @@ use crate::three::joined;
 fn a_drained_node_starts_nothing_new_until_it_resumes() {
     let Some(lab) = Lab::new() else { return };
     let (_segments, [a, _g, b]) = joined(&lab, "");
-    let running = a.start("uem run --on b -- sh -c 'read x; echo got $x'");
+    let running = a.start("uem run --on b -- sh -c 'echo on; sleep 2; echo off'");
+    running.says("on\n");
     a.ok("uem write net/b/ctl drain");
     eventually("a knows", || a.row("b").ends_with(", drained"));
     let refused = a.sh("uem run --on b -- true");
@@ -16,7 +17,7 @@ fn a_drained_node_starts_nothing_new_until_it_resumes() {
     a.ok("uem write net/b/ctl resume");
     eventually("a knows", || !a.row("b").ends_with(", drained"));
     assert_eq!(a.ok("uem run --on b -- hostname"), "b\n");
-    assert_eq!(running.ended().out, "got\n");
+    assert_eq!(running.ended().out, "on\noff\n", "what ran went on");
     drop(b);
 }
 
