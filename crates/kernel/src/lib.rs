@@ -25,6 +25,7 @@ pub mod manual;
 mod notices;
 mod park;
 mod place;
+mod query;
 mod record;
 mod rights;
 mod session;
