@@ -7,11 +7,11 @@
 //! attribute that is a size or a count), `=` asks for at least that much free, and `==` for exactly so much. Values have units. A term
 //! about sessions makes the answer sessions; else it is nodes.
 
-use crate::{
-    Attr,
-    cloud::Load,
-    words,
-};
+mod sets;
+
+pub(crate) use sets::{Set, Sets};
+
+use crate::{Attr, cloud::Load};
 use alloc::{
     format,
     string::{String, ToString},
@@ -56,6 +56,8 @@ impl How {
 
 /// Keys that are about sessions.
 pub(crate) const SESSION_KEYS: [&str; 8] = ["user", "job", "state", "prog", "rank", "tag", "id", "group"];
+/// Terms that would say what is done with what matches.
+const MODIFIERS: [&str; 7] = ["num", "sort", "limit", "spread", "near", "timeout", "policy"];
 /// Resources, of which so much is free.
 const RESOURCES: [&str; 4] = ["cpus", "mem", "disk", "gpus"];
 
@@ -87,6 +89,14 @@ impl Term {
         }
     }
 
+    fn is_resource(&self) -> bool {
+        matches!(self, Term::Is { key, .. } if RESOURCES.contains(&key.as_str()))
+    }
+
+    fn is_state(&self) -> bool {
+        matches!(self, Term::Is { key, .. } if key == "state")
+    }
+
     /// As it was written.
     pub(crate) fn text(&self) -> String {
         match self {
@@ -106,7 +116,7 @@ fn bad(text: &str) -> Error {
 /// What a term looks at.
 pub(crate) struct Facts<'a> {
     pub(crate) attrs: &'a [(String, Attr)],
-    pub(crate) load: &'a Load,
+    pub(crate) load: Load,
     pub(crate) name: &'a str,
     pub(crate) state: &'a str,
 }
@@ -148,8 +158,10 @@ impl Facts<'_> {
                     _ => false,
                 }
             }
-            Term::Is { key, how, value } => self.value(key).is_some_and(|is| compare(&is, *how, value))
-                || (*how == How::Not && self.value(key).is_none()),
+            Term::Is { key, how, value } => {
+                self.value(key).is_some_and(|is| compare(&is, *how, value))
+                    || (*how == How::Not && self.value(key).is_none())
+            }
         }
     }
 
@@ -243,6 +255,8 @@ pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Query {
     pub(crate) terms: Vec<Term>,
+    /// What is opened there waits until something matches.
+    pub(crate) waits: bool,
 }
 
 impl Query {
@@ -250,7 +264,7 @@ impl Query {
     pub(crate) fn with(&self, text: &str) -> Result<Query> {
         let mut terms = self.terms.clone();
         terms.push(Term::parse(text)?);
-        Ok(Query { terms })
+        Ok(Query { terms, waits: self.waits })
     }
 
     /// Whether its answer is sessions.
@@ -269,19 +283,28 @@ impl Query {
     }
 }
 
-/// A session as terms look at it: key by key.
-pub(crate) fn session_holds(term: &Term, value: impl Fn(&str) -> Vec<String>) -> bool {
-    let Term::Is { key, how, value: wanted } = term else { return true };
-    let is = value(key);
-    match how {
-        How::Not => is.iter().all(|one| compare(&Attr::Text(one.clone()), How::Not, wanted)),
-        how => is.iter().any(|one| compare(&Attr::Text(one.clone()), *how, wanted)),
+/// Names in the order that people expect: numbers in them by their value.
+pub(crate) fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let (na, nb) = (digits(a), digits(b));
+        if na > 0 && nb > 0 {
+            let (x, y) = (a[..na].trim_start_matches('0'), b[..nb].trim_start_matches('0'));
+            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y)).then_with(|| na.cmp(&nb));
+            if order != Ordering::Equal {
+                return order;
+            }
+            (a, b) = (&a[na..], &b[nb..]);
+            continue;
+        }
+        let (mut ca, mut cb) = (a.chars(), b.chars());
+        match (ca.next(), cb.next()) {
+            (None, None) => return Ordering::Equal,
+            (x, y) if x != y => return x.cmp(&y),
+            _ => (a, b) = (ca.as_str(), cb.as_str()),
+        }
     }
-}
-
-/// A word as a path element shows it.
-pub(crate) fn shown(word: &[u8]) -> String {
-    words::lossy(word).replace('/', "_")
 }
 
 #[cfg(test)]
@@ -289,7 +312,7 @@ mod tests {
     use super::*;
 
     fn facts<'a>(attrs: &'a [(String, Attr)], load: &'a Load) -> Facts<'a> {
-        Facts { attrs, load, name: "n1", state: "up" }
+        Facts { attrs, load: *load, name: "n1", state: "up" }
     }
 
     #[test]
@@ -341,6 +364,13 @@ mod tests {
         for text in ["", "=x", "a!b", "a b=c", "!x"] {
             assert!(Term::parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_numbers() {
+        let mut names = ["n10/2", "n2/10", "n2/9", "n2", "a", "n02"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a", "n2", "n2/9", "n2/10", "n02", "n10/2"]);
     }
 
     #[test]
