@@ -26,6 +26,7 @@ use crate::{
     limits,
     notices::What,
     park::On,
+    query::Sets,
     words,
 };
 use alloc::{
@@ -93,8 +94,8 @@ pub(crate) struct Cloud {
     pub(crate) seeking: String,
     pub(crate) drained: bool,
     term: u64,
-    /// Paths of `phys/`, numbered as they are first walked.
-    pub(crate) locs: Vec<Arc<str>>,
+    /// What was walked to in `phys/` and `query/`.
+    pub(crate) sets: Sets,
     /// What the parent is to be told before the event is over.
     changed: BTreeSet<NodeNo>,
     changed_self: bool,

@@ -211,8 +211,12 @@ impl Kernel {
                     (Some(link), _, View::Tree) => {
                         Ok((link, [String::from("tree")].into_iter().chain(self.tree_names(no)).collect()))
                     }
-                    (Some(link), _, View::Net | View::Phys) => Ok((link, by_name())),
-                    (None, Some(link), View::Net | View::Phys) if up => Ok((link, by_name())),
+                    (Some(link), _, View::Net | View::Phys | View::Query | View::Await) => {
+                        Ok((link, by_name()))
+                    }
+                    (None, Some(link), View::Net | View::Phys | View::Query | View::Await) if up => {
+                        Ok((link, by_name()))
+                    }
                     (None, ..) => Err(self.is_down(no)),
                 }
             }

@@ -3,7 +3,7 @@
 use crate::{
     ClientId, Effect, FidState, Kernel, Who, edit,
     far::fid_of,
-    gather::Parts,
+    gather::{self, Parts},
     limits,
     park::{Ask, On, Outcome},
     place::{Place, Subject, unknown_fid},
@@ -243,7 +243,7 @@ impl File {
 
 fn bit(subject: Subject) -> u8 {
     match subject {
-        Subject::Cloud | Subject::Tree | Subject::Loc(_) => CLOUD,
+        Subject::Cloud | Subject::Tree | Subject::Set(_) => CLOUD,
         Subject::Node(_) => NODE,
         Subject::Session(_) => SESSION,
     }
@@ -300,6 +300,11 @@ pub(crate) enum OpenState {
 impl Kernel {
     /// Serves one operation.
     pub(crate) fn operate(&mut self, who: Who, op: Op) -> Outcome {
+        if let Op::Open { fid, .. } = op
+            && self.place(who, fid).is_ok_and(|place| self.awaits(who, place))
+        {
+            return Outcome::Park(On::Nodes, Ask::Op(op));
+        }
         let op = match self.far(who, op) {
             Ok(outcome) => return outcome,
             Err(op) => op,
@@ -319,6 +324,10 @@ impl Kernel {
             Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),
             Op::List { fid, cookie, count } => match self.opened(who, fid) {
                 Ok((place, _)) => {
+                    if self.number_matches(who, fid, place, cookie) {
+                        let op = Op::List { fid, cookie, count };
+                        return Outcome::Park(On::Parts(who.client, fid), Ask::Op(op));
+                    }
                     let links = self.clients[&who.client].fids[&fid].links;
                     self.list(place, links, cookie, count).into()
                 }
@@ -425,12 +434,16 @@ impl Kernel {
         };
         let parts = match place {
             Place::File(subject, row, format) => self.gather(who, fid, subject, row, format).map(Box::new),
+            Place::Dir(subject) if self.of_sessions(subject) => {
+                let (row, format) = find(subject, "topology").expect("a set has one");
+                self.gather(who, fid, subject, row, format).map(Box::new)
+            }
             _ => None,
         };
         let open = Open { access, uid: who.uid, state, parts };
         // A session that a set was asked for is told with its node's name.
         let prefix = match self.place(who, fid)? {
-            Place::File(Subject::Tree | Subject::Loc(_), row, _) if row.row().allocates() => {
+            Place::File(Subject::Tree | Subject::Set(_), row, _) if row.row().allocates() => {
                 Some(self.node.name.clone())
             }
             _ => None,
@@ -471,6 +484,10 @@ impl Kernel {
                 (place, Shape::Text, OpenState::Plain)
             }
             Kind::Ctl => (place, Shape::Text, OpenState::Partial(Vec::new())),
+            Kind::Clone if self.of_sessions(subject) => {
+                let cause = "this query selects sessions; one of nodes allocates on them";
+                return Err(Error::new(Errno::OPNOTSUPP, cause));
+            }
             Kind::Clone => {
                 let id = self.clone_in(who.uid, subject)?;
                 let ctl = FILES.iter().position(|f| matches!(f.kind, Kind::Ctl)).expect("there is a ctl");
@@ -486,6 +503,11 @@ impl Kernel {
                 let state = if *both { OpenState::Console([0; 2]) } else { OpenState::Plain };
                 (place, Shape::Stream, state)
             }
+            Kind::Wait if self.asks_state(subject) => {
+                // Of those that are so now, when they end; not of those that ended before.
+                let state = OpenState::Follow { text: Vec::new(), next: self.next_end };
+                (place, Shape::Spool, state)
+            }
             Kind::Wait => (place, Shape::Spool, follow()),
             Kind::Events => (place, Shape::Stream, follow()),
         })
@@ -500,7 +522,7 @@ impl Kernel {
                     format!("session {} is a group: use its members' {name}, as in {}/0/{name}", id.0, id.0);
                 Err(Error::new(Errno::OPNOTSUPP, cause))
             }
-            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) | Subject::Session(_) => {
+            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) | Subject::Session(_) => {
                 Ok(())
             }
         }
@@ -526,7 +548,20 @@ impl Kernel {
                 if let Some(on) = self.measure(subject, *measured & bit(subject) != 0) {
                     return Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }));
                 }
-                self.read_snapshot(who, fid, offset, count, |k| make(k, subject, format))
+                if self.parts(who, fid).is_some_and(|parts| !parts.over()) {
+                    let on = On::Parts(who.client, fid);
+                    return Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }));
+                }
+                let more = self.gathered(who, fid, format);
+                match (more, &self.opened(who, fid).map(|(_, open)| &open.state)) {
+                    (Some(_), Ok(OpenState::Snapshot(text))) => Ok(Some(cut(text, offset, count))),
+                    (Some(mut more), _) => self.read_snapshot(who, fid, offset, count, |k| {
+                        let mut text = make(k, subject, format);
+                        text.append(&mut more);
+                        gather::in_order(text, row.row().name)
+                    }),
+                    (None, _) => self.read_snapshot(who, fid, offset, count, |k| make(k, subject, format)),
+                }
             }
             (Kind::Failures, _) => {
                 if self.parts(who, fid).is_some_and(|parts| !parts.over()) {
@@ -633,7 +668,7 @@ impl Kernel {
             return None;
         }
         match subject {
-            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
+            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
                 if !self.holds_me(subject) {
                     return None;
                 }
@@ -887,7 +922,7 @@ impl Kernel {
     fn name_of(&self, subject: Subject) -> String {
         match subject {
             Subject::Cloud | Subject::Tree | Subject::Node(_) => format!("{}\n", self.node.name),
-            Subject::Loc(no) => format!("{}\n", self.cloud.locs[no as usize]),
+            Subject::Set(no) => format!("{}\n", self.set_path(no).join("/")),
             Subject::Session(id) => {
                 let mut name = id.0.to_string();
                 name.push('\n');

@@ -19,10 +19,11 @@ use crate::{
     limits,
     park::On,
     place::{Place, Subject},
+    query::{self, Set},
     record::Format,
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use op::{Access, Errno, Error, Fid, Op, Reply, Tag};
+use op::{Access, Errno, Error, Fid, Mono, Op, Reply, Tag};
 
 /// What an open file of a set has from elsewhere.
 #[derive(Debug, Default)]
@@ -32,6 +33,10 @@ pub(crate) struct Parts {
     pub(crate) text: Vec<u8>,
     user: Arc<str>,
     next: u64,
+    /// Parts that have not said everything by then are not waited for.
+    deadline: Option<Mono>,
+    /// What is gathered here once: `status`, `info`, `topology` of sessions.
+    once: bool,
 }
 
 /// One child link's part.
@@ -74,33 +79,38 @@ impl Parts {
 // ── who is in a set ────────────────────────────────────────────────────────────────────────
 
 impl Kernel {
-    fn loc_path(&self, subject: Subject) -> Option<&str> {
-        match subject {
-            Subject::Loc(no) => Some(&self.cloud.locs[no as usize]),
-            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
-        }
-    }
-
     /// Whether this node itself is in a set.
     pub(crate) fn holds_me(&self, subject: Subject) -> bool {
-        self.loc_path(subject).is_none_or(|path| cloud::within(cloud::loc(&self.node.attrs), path))
+        let Subject::Set(no) = subject else { return true };
+        match self.set(no) {
+            Set::Loc(path) => cloud::within(cloud::loc(&self.node.attrs), path),
+            Set::Query(query) => query.admits(&self.facts()),
+        }
     }
 
     /// Other nodes of a set.
     pub(crate) fn set_nodes(&self, subject: Subject) -> impl Iterator<Item = (NodeNo, &Known)> {
-        let path = self.loc_path(subject);
-        let set = matches!(subject, Subject::Cloud | Subject::Tree | Subject::Loc(_));
-        let held = move |known: &Known| path.is_none_or(|path| cloud::within(known.loc(), path));
-        self.cloud.nodes.iter().filter(move |(_, known)| set && held(known)).map(|(no, known)| (*no, known))
+        let is_set = matches!(subject, Subject::Cloud | Subject::Tree | Subject::Set(_));
+        let set = if let Subject::Set(no) = subject { Some(self.set(no)) } else { None };
+        let held = move |known: &Known| match set {
+            None => true,
+            Some(Set::Loc(path)) => cloud::within(known.loc(), path),
+            Some(Set::Query(query)) => query.admits(&known.facts()),
+        };
+        self.cloud
+            .nodes
+            .iter()
+            .filter(move |(_, known)| is_set && held(known))
+            .map(|(no, known)| (*no, known))
     }
 
     /// Links below which there is something of a set.
     fn set_links(&self, subject: Subject) -> Vec<(LinkId, Arc<str>)> {
-        if !matches!(subject, Subject::Cloud | Subject::Tree | Subject::Loc(_)) {
+        if !matches!(subject, Subject::Cloud | Subject::Tree | Subject::Set(_)) {
             return Vec::new();
         }
         let wanted = |link: LinkId| match subject {
-            Subject::Loc(_) => self.set_nodes(subject).any(|(_, known)| known.via == Some(link)),
+            Subject::Set(_) => self.set_nodes(subject).any(|(_, known)| known.via == Some(link)),
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => true,
         };
         let children = self.cloud.children().filter(|(link, _)| wanted(*link));
@@ -118,16 +128,11 @@ impl Kernel {
     /// What a set's file is called at the other end of a child link.
     fn set_names(&self, subject: Subject, file: &str) -> Vec<String> {
         let mut names = match subject {
-            Subject::Loc(no) => self.loc_names(no),
+            Subject::Set(no) => self.set_path(no),
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => Vec::new(),
         };
         names.push(file.into());
         names
-    }
-
-    pub(crate) fn loc_names(&self, no: u32) -> Vec<String> {
-        let path = &self.cloud.locs[no as usize];
-        core::iter::once("phys").chain(path.split('/').filter(|n| !n.is_empty())).map(String::from).collect()
     }
 }
 
@@ -143,7 +148,10 @@ impl Kernel {
         row: RowId,
         format: Format,
     ) -> Option<Parts> {
-        if !matches!(row.row().kind, Kind::Wait | Kind::Events | Kind::Failures) {
+        let told = matches!(row.row().kind, Kind::Wait | Kind::Events | Kind::Failures);
+        // What sessions are is not pushed up: it is asked.
+        let asked = matches!(row.row().kind, Kind::Text { .. }) && self.of_sessions(subject);
+        if !told && !asked {
             return None;
         }
         let links = self.set_links(subject);
@@ -151,7 +159,14 @@ impl Kernel {
         if links.is_empty() && lost.is_empty() {
             return None;
         }
-        let mut all = Parts { user: self.user(who.uid).name.clone(), ..Parts::default() };
+        let mut all = Parts { user: self.user(who.uid).name.clone(), once: !told, ..Parts::default() };
+        if all.once {
+            // Whoever is further down gives up first, so that those above have an answer from him.
+            let depth = self.cloud.ancestors.len().min(8) as u32;
+            let at = self.clock.mono + limits::PART * 4_u32.pow(depth) / 5_u32.pow(depth);
+            all.deadline = Some(at);
+            self.part_timers.insert((at, who.client, fid));
+        }
         // Of what is gone nobody waits for lines; `wait` says so, since it cannot say that all have ended.
         if !matches!(row.row().kind, Kind::Events) {
             for no in lost {
@@ -308,6 +323,64 @@ impl Kernel {
         self.clients.get_mut(&client)?.fids.get_mut(&fid)?.open.as_mut()
     }
 
+    /// Parts that took too long are given up.
+    pub(crate) fn ring_parts(&mut self) {
+        while let Some(&(at, client, fid)) = self.part_timers.first()
+            && at <= self.clock.mono
+        {
+            self.part_timers.pop_first();
+            let Some(all) = self.parts_mut(client, fid).filter(|all| all.deadline == Some(at)) else {
+                continue;
+            };
+            for part in all.parts.iter_mut().filter(|part| part.over == Over::No) {
+                let cause = format!("{} has not answered in time", part.name);
+                part.over = Over::Broken(Error::new(Errno::TIMEDOUT, cause));
+            }
+            self.parked.notify(On::Parts(client, fid));
+        }
+    }
+
+    /// What other nodes said of sessions, and which could not be asked; `None` where this node has all of it.
+    pub(crate) fn gathered(&mut self, who: Who, fid: Fid, format: Format) -> Option<Vec<u8>> {
+        let all = self.parts_mut(who.client, fid).filter(|all| all.once)?;
+        let mut text = core::mem::take(&mut all.text);
+        let mut lost: Vec<(Arc<str>, String)> = Vec::new();
+        for part in &all.parts {
+            if let Over::Broken(error) = &part.over {
+                lost.push((part.name.clone(), error.cause.clone()));
+            }
+        }
+        for (name, why) in lost {
+            let down =
+                self.cloud.named(&name).and_then(|no| self.cloud.known(no)).and_then(|k| k.down.clone());
+            let (since, why) = down.unwrap_or((self.clock.wall, why.into()));
+            crate::show::down_row(&name, since, &why, format, &mut text);
+        }
+        Some(text)
+    }
+
+    /// Numbers what a query matches, when its directory is read from the start; true while that is not known.
+    pub(crate) fn number_matches(&mut self, who: Who, fid: Fid, place: Place, cookie: u64) -> bool {
+        let Place::Dir(subject @ Subject::Set(no)) = place else { return false };
+        if cookie > 0 || !matches!(self.set(no), Set::Query(_)) {
+            return false;
+        }
+        if !self.of_sessions(subject) {
+            self.renumber(no, None);
+            return false;
+        }
+        let parts = self.parts_mut(who.client, fid).map(|all| all.over());
+        if parts == Some(false) {
+            return true;
+        }
+        let mut told = crate::show::topology(self, subject, Format::Text);
+        if let Some(all) = self.parts_mut(who.client, fid) {
+            told.extend_from_slice(&all.text);
+        }
+        self.renumber(no, Some(&told));
+        false
+    }
+
     /// What `error` says of parts that could not be asked.
     pub(crate) fn lost_parts(&self, client: ClientId, fid: Fid) -> Vec<u8> {
         let open = self.clients.get(&client).and_then(|c| c.fids.get(&fid)).and_then(|f| f.open.as_ref());
@@ -328,4 +401,15 @@ impl Part {
     fn new(number: u64, link: LinkId, name: Arc<str>, over: Over) -> Part {
         Part { number, link, name, fid: None, reading: None, offset: 0, torn: Vec::new(), over }
     }
+}
+
+/// Lines of many nodes in the order of what they speak of; records of many lines stay as they came.
+pub(crate) fn in_order(text: Vec<u8>, file: &str) -> Vec<u8> {
+    if file == "info" {
+        return text;
+    }
+    let text = crate::words::lossy(&text);
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    lines.sort_by(|a, b| query::natural(a, b));
+    lines.concat().into_bytes()
 }

@@ -25,6 +25,7 @@ pub mod manual;
 mod notices;
 mod park;
 mod place;
+mod query;
 mod record;
 mod rights;
 mod session;
@@ -70,6 +71,8 @@ pub struct Kernel {
     /// What was asked of other nodes and not answered.
     asked: BTreeMap<Tag, far::Asked>,
     next_ask: u64,
+    /// When parts of an aggregate are not waited for any longer.
+    part_timers: BTreeSet<(Mono, ClientId, Fid)>,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
     /// Set by `label`, over what the node was started with.
@@ -143,6 +146,7 @@ impl Kernel {
             cloud,
             asked: BTreeMap::new(),
             next_ask: 0,
+            part_timers: BTreeSet::new(),
             fans: BTreeMap::new(),
             next_fan: 0,
             labels: Vec::new(),
@@ -176,6 +180,7 @@ impl Kernel {
                 self.gauges = Some((clock.mono, gauges));
                 self.parked.notify(On::Measured);
                 self.push_own_load();
+                self.parked.notify(On::Nodes);
             }
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
@@ -191,8 +196,10 @@ impl Kernel {
             Event::DiskFull(full) => self.disk_full = full,
         }
         self.ring_timers();
+        self.ring_parts();
         self.serve_woken();
         self.push_up();
+        self.serve_woken();
         self.write_journal();
         self.set_wake();
         effects.append(&mut self.out);

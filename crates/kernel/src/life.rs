@@ -632,7 +632,9 @@ impl Kernel {
     }
 
     pub(crate) fn set_wake(&mut self) {
-        let at = [self.timers.first().map(|(at, ..)| *at), self.cloud.push_at].into_iter().flatten().min();
+        let parts = self.part_timers.first().map(|(at, ..)| *at);
+        let timers = self.timers.first().map(|(at, ..)| *at);
+        let at = [timers, self.cloud.push_at, parts].into_iter().flatten().min();
         if at != self.wake_at {
             self.wake_at = at;
             self.out.push(Effect::WakeAt(at));

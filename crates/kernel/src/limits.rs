@@ -46,6 +46,14 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub const FRESH: Duration = Duration::from_millis(500);
 /// Nodes that a node knows of.
 pub const NODES: usize = 65_536;
+/// Paths of `phys/` and `query/` that are kept while nobody stands there.
+pub const SETS: usize = 16_384;
+/// Terms of one query.
+pub const TERMS: usize = 32;
+/// Numbered matches of one query.
+pub const MATCHES: usize = 65_536;
+/// How long an aggregate of sessions waits for a part.
+pub const PART: Duration = Duration::from_secs(2);
 /// Children of one node.
 pub const CHILDREN: usize = 4096;
 /// Nodes above one another, from the root to a leaf.

@@ -39,6 +39,8 @@ pub(crate) enum On {
     Parts(ClientId, Fid),
     /// A fid stands for what it will stand for.
     Made(ClientId, Fid),
+    /// Something of some node has changed.
+    Nodes,
     /// Everybody else in a set has run a line.
     Fan(u64),
 }

@@ -20,6 +20,7 @@ use crate::{
     far::{Anchor, Spot},
     files, gone, limits,
     park::{Ask, On, Outcome},
+    query::Set,
     record::Format,
     rights::Owned,
 };
@@ -37,8 +38,8 @@ pub(crate) enum Subject {
     Cloud,
     /// This node and all that is below it.
     Tree,
-    /// What has a location: its number among the paths that were walked.
-    Loc(u32),
+    /// What a path of `phys/` or of `query/` selects: its number among those that were walked.
+    Set(u32),
     /// This node, as it was reached.
     Node(View),
     Session(SessionId),
@@ -50,16 +51,21 @@ pub(crate) enum View {
     Net,
     Tree,
     Phys,
+    Query,
+    /// The same as `Query`, but what is opened there waits for a match.
+    Await,
 }
 
 impl View {
-    const ALL: [View; 3] = [View::Net, View::Tree, View::Phys];
+    const ALL: [View; 5] = [View::Net, View::Tree, View::Phys, View::Query, View::Await];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             View::Net => "net",
             View::Tree => "tree",
             View::Phys => "phys",
+            View::Query => "query",
+            View::Await => "await",
         }
     }
 
@@ -91,6 +97,8 @@ pub(crate) enum Link {
     View(Subject, View),
     /// `<rank>` of a group.
     Member(SessionId, u32),
+    /// `<number>` of a query.
+    Match(u32, u32),
 }
 
 /// Cookies of sessions and members in listings start here; those of fixed names are below.
@@ -116,19 +124,38 @@ impl Place {
         }
     }
 
+    /// The set that this place speaks of.
+    pub(crate) fn set(self) -> Option<u32> {
+        match self {
+            Place::Dir(Subject::Set(no))
+            | Place::File(Subject::Set(no), ..)
+            | Place::Link(Link::Match(no, _)) => Some(no),
+            Place::View(_)
+            | Place::Dir(_)
+            | Place::Known(..)
+            | Place::Views(_)
+            | Place::File(..)
+            | Place::Link(_)
+            | Place::Far => None,
+        }
+    }
+
     /// The file's number at its node.
     fn number(self) -> (FileKind, u64) {
         match self {
             Place::Dir(subject) => (FileKind::Dir, base(subject) | 1),
-            Place::View(view) => (FileKind::Dir, [2, 6, 7][view as usize]),
+            Place::View(view) => (FileKind::Dir, [2, 6, 7, 9, 10][view as usize]),
             Place::Known(..) => (FileKind::Dir, base(Subject::Node(View::Net)) | 1),
             Place::Views(subject) => (FileKind::Dir, base(subject) | 3),
             Place::Link(Link::Home) => (FileKind::Link, 4),
             Place::Link(Link::View(subject, view)) => {
-                (FileKind::Link, base(subject) | [5, 6, 7][view as usize])
+                (FileKind::Link, base(subject) | [5, 6, 7, 8, 9][view as usize])
             }
             Place::Link(Link::Member(id, rank)) => {
                 (FileKind::Link, base(Subject::Session(id)) | (1 << 17) | u64::from(rank))
+            }
+            Place::Link(Link::Match(no, number)) => {
+                (FileKind::Link, base(Subject::Set(no)) | (1 << 23) | u64::from(number))
             }
             Place::File(subject, row, format) => {
                 (FileKind::File, base(subject) | 0x100 | (u64::from(row.0) << 2) | format as u64)
@@ -144,7 +171,7 @@ fn base(subject: Subject) -> u64 {
         Subject::Cloud => 0,
         Subject::Node(_) => 1 << 24,
         Subject::Tree => 1 << 62,
-        Subject::Loc(no) => (1 << 61) | u64::from(no) << 24,
+        Subject::Set(no) => (1 << 61) | u64::from(no) << 24,
         Subject::Session(id) => (id.0 + 2) << 24,
     }
 }
@@ -195,10 +222,8 @@ impl Kernel {
             }
             Place::Dir(Subject::Node(_)) => Place::View(View::Net),
             Place::Dir(Subject::Tree) => Place::View(View::Tree),
-            Place::Dir(Subject::Loc(no)) => {
-                let path = self.cloud.locs[no as usize].clone();
-                self.loc_place(path.rsplit_once('/').map_or("", |(before, _)| before))
-            }
+            Place::Dir(Subject::Set(no)) => self.set_parent(no),
+            Place::Link(Link::Match(no, _)) => Place::Dir(Subject::Set(no)),
             Place::Dir(Subject::Session(_)) => Place::Dir(Subject::Node(View::Net)),
             Place::Known(no, view) => {
                 let known = self.cloud.known(no);
@@ -220,7 +245,7 @@ impl Kernel {
     fn loc_place(&mut self, path: &str) -> Place {
         match path {
             "" => Place::View(View::Phys),
-            path => Place::Dir(Subject::Loc(self.loc_no(path))),
+            path => Place::Dir(Subject::Set(self.set_no(Set::Loc(path.into())))),
         }
     }
 
@@ -234,7 +259,30 @@ impl Kernel {
             Link::Member(group, rank) => {
                 Some(Place::Dir(Subject::Session(*self.sessions.get(&group)?.members.get(&rank)?)))
             }
+            Link::Match(..) => match self.led_to(link)? {
+                Spot::Here(place) => Some(place),
+                Spot::There(..) => None,
+            },
         }
+    }
+
+    /// Where a link leads, here or elsewhere; `None` if that is gone.
+    fn led_to(&self, link: Link) -> Option<Spot> {
+        let Link::Match(no, number) = link else { return self.target(link).map(Spot::Here) };
+        let leaf = self.matched(no, number)?;
+        let (node, session) = leaf.split_once('/').map_or((leaf, None), |(node, id)| (node, Some(id)));
+        let here = *node == *self.node.name;
+        Some(match (here, session) {
+            (true, None) => Spot::Here(Place::Dir(Subject::Node(View::Net))),
+            (true, Some(id)) => {
+                let id = SessionId(id.parse().ok()?);
+                Spot::Here(Place::Dir(Subject::Session(id)))
+            }
+            (false, None) => Spot::Here(Place::Known(self.cloud.named(node)?, View::Net)),
+            (false, Some(id)) => {
+                Spot::There(Anchor::Node(self.cloud.named(node)?, View::Net), alloc::vec![id.into()])
+            }
+        })
     }
 
     pub(crate) fn read_link(&self, place: Place) -> Result<Reply> {
@@ -246,7 +294,7 @@ impl Kernel {
                 let stands = match subject {
                     Subject::Node(stands) => stands,
                     Subject::Tree => View::Tree,
-                    Subject::Cloud | Subject::Loc(_) | Subject::Session(_) => View::Net,
+                    Subject::Cloud | Subject::Set(_) | Subject::Session(_) => View::Net,
                 };
                 let session = if let Subject::Session(id) = subject { Some(id.0.to_string()) } else { None };
                 let stands = self.view_of(None, stands).ok_or(Errno::NOENT)?;
@@ -260,6 +308,11 @@ impl Kernel {
                 Some(Place::Dir(Subject::Session(id))) => format!("../{}", id.0),
                 _ => return Err(Errno::NOENT.into()),
             },
+            Link::Match(no, number) => {
+                let leaf = self.matched(no, number).ok_or(Errno::NOENT)?;
+                let up = core::iter::repeat_n("..", self.set_path(no).len());
+                format!("{}/net/{leaf}", up.collect::<Vec<_>>().join("/"))
+            }
         }))
     }
 
@@ -287,18 +340,20 @@ impl Kernel {
             Place::View(view) if up => Some(above(alloc::vec![view.name().into(), name.into()])),
             Place::View(View::Tree) => (*name == *self.node.name).then_some(here(Place::Dir(Subject::Tree))),
             Place::View(View::Phys) => self.step_in_loc("", name).map(here),
-            Place::Dir(Subject::Loc(no)) if up => {
-                let mut names = self.loc_names(no);
+            Place::View(view @ (View::Query | View::Await)) => {
+                Some(here(self.step_in_query(Err(view == View::Await), name)?))
+            }
+            Place::Dir(Subject::Set(no)) if up => {
+                let mut names = self.set_path(no);
                 names.push(name.into());
                 Some(above(names))
             }
-            Place::Dir(Subject::Loc(no)) => {
-                let path = self.cloud.locs[no as usize].clone();
-                match files::find(Subject::Loc(no), name) {
-                    Some((row, format)) => Some(here(Place::File(Subject::Loc(no), row, format))),
-                    None => self.step_in_loc(&path, name).map(here),
-                }
-            }
+            Place::Dir(Subject::Set(no)) => match (files::find(Subject::Set(no), name), self.set(no).clone())
+            {
+                (Some((row, format)), _) => Some(here(Place::File(Subject::Set(no), row, format))),
+                (None, Set::Loc(path)) => self.step_in_loc(&path, name).map(here),
+                (None, Set::Query(_)) => Some(here(self.step_in_query(Ok(no), name)?)),
+            },
             Place::Known(no, view) => Some(Spot::There(Anchor::Node(no, view), alloc::vec![name.into()])),
             Place::Dir(Subject::Node(_) | Subject::Tree) if name == "fs" && self.node.fs => {
                 Some(Spot::There(Anchor::Files, Vec::new()))
@@ -320,7 +375,7 @@ impl Kernel {
         match (subject, name) {
             (Subject::Cloud, "self") => Some(Place::Link(Link::Home)),
             (Subject::Cloud, _) => View::named(name).map(Place::View),
-            (Subject::Loc(_), _) => None,
+            (Subject::Set(_), _) => None,
             (Subject::Node(_) | Subject::Tree | Subject::Session(_), "...") => Some(Place::Views(subject)),
             (Subject::Node(_) | Subject::Tree, _) => match number() {
                 Some(id) => {
@@ -459,13 +514,11 @@ impl Kernel {
         for name in names {
             relative = relative.filter(|_| name != "..");
             let next = match spot {
-                Spot::Here(place) => {
-                    let place = match place {
-                        Place::Link(link) => self.target(link).ok_or(Errno::NOENT)?,
-                        place => place,
-                    };
-                    self.step(place, name, up)
-                }
+                Spot::Here(Place::Link(link)) => match self.led_to(link).ok_or(Errno::NOENT)? {
+                    Spot::Here(place) => self.step(place, name, up),
+                    Spot::There(anchor, rest) => self.step_there(anchor, rest, name),
+                },
+                Spot::Here(place) => self.step(place, name, up),
                 Spot::There(anchor, rest) => {
                     let had = rest.len();
                     let next = self.step_there(anchor, rest, name);
@@ -485,7 +538,7 @@ impl Kernel {
                 }
             };
             if let (Spot::Here(Place::Link(link)), false) = (&spot, links) {
-                spot = Spot::Here(self.target(*link).ok_or(Errno::NOENT)?);
+                spot = self.led_to(*link).ok_or(Errno::NOENT)?;
             }
             qids.push(match &spot {
                 Spot::Here(place) => Some(self.qid(*place)),
@@ -523,10 +576,10 @@ impl Kernel {
                                 fixed.push(("fs".into(), Place::Far));
                             }
                         }
-                        Subject::Loc(_) => {}
+                        Subject::Set(_) => {}
                     }
                 }
-                Place::View(View::Phys)
+                Place::View(View::Phys | View::Query | View::Await)
                 | Place::Known(..)
                 | Place::File(..)
                 | Place::Link(_)
@@ -562,9 +615,20 @@ impl Kernel {
                     }));
                 }
             }
-            Place::View(View::Phys) | Place::Dir(Subject::Loc(_)) => {
+            Place::View(View::Phys) | Place::Dir(Subject::Set(_)) => {
                 let path: Arc<str> = match place {
-                    Place::Dir(Subject::Loc(no)) => self.cloud.locs[no as usize].clone(),
+                    Place::Dir(Subject::Set(no)) => match self.set(no) {
+                        Set::Loc(path) => path.clone(),
+                        Set::Query(_) => {
+                            let all = self.numbered(no).into_iter();
+                            let after = all.filter(|number| u64::from(*number) >= from).take(left);
+                            found.extend(after.map(|number| {
+                                let place = Place::Link(Link::Match(no, number));
+                                (NUMBERED + u64::from(number), number.to_string(), place)
+                            }));
+                            return found;
+                        }
+                    },
                     _ => "".into(),
                 };
                 let entries = self.loc_entries(&path).into_iter().enumerate().skip(from as usize).take(left);
@@ -573,6 +637,12 @@ impl Kernel {
                     (NUMBERED + i as u64, name, place.unwrap_or(Place::View(View::Phys)))
                 }));
             }
+            Place::View(View::Query) => {
+                let entries = self.known_terms().into_iter().enumerate().skip(from as usize).take(left);
+                found.extend(entries.map(|(i, name)| (NUMBERED + i as u64, name, Place::View(View::Query))));
+            }
+            // Whoever only looks must not be made to wait: the terms are those of `query`.
+            Place::View(View::Await) => {}
             Place::Dir(Subject::Session(id)) => {
                 let members = self.sessions.get(&id).map(|s| &s.members);
                 let from = u32::try_from(from).unwrap_or(u32::MAX);
@@ -597,6 +667,8 @@ impl Kernel {
         self.alive(place)?;
         let entry = |(cookie, name, place): (u64, String, Place)| {
             let place = match place {
+                // What it leads to may be elsewhere; it is a directory in any case.
+                Place::Link(Link::Match(..)) if !links => Place::View(View::Query),
                 Place::Link(link) if !links => self.target(link).unwrap_or(place),
                 place => place,
             };
@@ -612,16 +684,14 @@ impl Kernel {
             Place::Dir(Subject::Cloud) => "/".into(),
             Place::View(view) => view.name().into(),
             Place::Dir(Subject::Node(_) | Subject::Tree) => String::from(&*self.node.name),
-            Place::Dir(Subject::Loc(no)) => {
-                let path = &self.cloud.locs[no as usize];
-                path.rsplit('/').next().unwrap_or_default().into()
-            }
+            Place::Dir(Subject::Set(no)) => self.set_path(no).pop().unwrap_or_default(),
             Place::Dir(Subject::Session(id)) => id.0.to_string(),
             Place::Known(no, _) => self.cloud.known(no).map(|k| String::from(&*k.name)).unwrap_or_default(),
             Place::Views(_) => "...".into(),
             Place::Link(Link::Home) => "self".into(),
             Place::Link(Link::View(_, view)) => view.name().into(),
             Place::Link(Link::Member(_, rank)) => rank.to_string(),
+            Place::Link(Link::Match(_, number)) => number.to_string(),
             Place::File(_, row, format) => format!("{}{}", row.row().name, format.suffix()),
             Place::Far => return Err(Errno::IO.into()),
         };

@@ -2,7 +2,7 @@
 
 mod nodes;
 
-pub(crate) use nodes::{info_of, row_of};
+pub(crate) use nodes::{down_row, info_of, row_of};
 
 use crate::{
     Attr, Kernel, notices,
@@ -167,7 +167,8 @@ impl Kernel {
             return self.next_end;
         }
         let here = |s: &Session| match subject {
-            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => true,
+            Subject::Set(_) => self.holds_ever(subject, s),
+            Subject::Cloud | Subject::Tree | Subject::Node(_) => true,
             Subject::Session(id) => s.id == id || s.member_of.is_some_and(|(group, _)| group == id),
         };
         if let Subject::Session(id) = subject
@@ -189,8 +190,11 @@ impl Kernel {
     /// Whether nothing more will end here. A set is done when nothing of it runs; a leaf when it has run.
     pub(crate) fn all_ended(&self, subject: Subject) -> bool {
         match subject {
-            Subject::Loc(_) if !self.holds_me(subject) => true,
-            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => self.running == 0,
+            Subject::Set(_) if !self.holds_me(subject) => true,
+            Subject::Set(_) if self.of_sessions(subject) => {
+                !self.sessions.values().any(|s| s.runs() && self.holds_ever(subject, s))
+            }
+            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => self.running == 0,
             Subject::Session(id) => match self.sessions.get(&id) {
                 Some(s) if s.is_group() => {
                     self.leaves(s).iter().all(|m| matches!(m.state, State::Ended { .. }))
@@ -204,7 +208,7 @@ impl Kernel {
 
 impl Session {
     /// The state without how it ended: a word of a closed list.
-    fn state_name(&self) -> String {
+    pub(crate) fn state_name(&self) -> String {
         match self.state {
             State::Ended { .. } => "ended".into(),
             State::Fresh | State::Starting | State::Running { .. } => self.state_word(),
@@ -230,7 +234,10 @@ fn add_usage(r: &mut Record, usage: &Usage) {
 pub(crate) fn status(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
     match subject {
-        Subject::Cloud | Subject::Tree | Subject::Loc(_) => k.set_status(subject, format, &mut out),
+        Subject::Set(_) if k.of_sessions(subject) => {
+            k.matching(subject).for_each(|s| k.session_status(s, format, &mut out));
+        }
+        Subject::Cloud | Subject::Tree | Subject::Set(_) => k.set_status(subject, format, &mut out),
         Subject::Node(_) => k.node_status(format, &mut out),
         Subject::Session(id) => {
             if let Some(s) = k.sessions.get(&id) {
@@ -247,7 +254,16 @@ pub(crate) fn status(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
 pub(crate) fn info(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
     match subject {
-        Subject::Cloud | Subject::Tree | Subject::Loc(_) => k.set_info(subject, format, &mut out),
+        Subject::Set(_) if k.of_sessions(subject) => {
+            for session in k.matching(subject) {
+                // As text, a record has many lines: an empty one stands between two.
+                if format == Format::Text && !out.is_empty() {
+                    out.push(b'\n');
+                }
+                k.session_info(session, format, &mut out);
+            }
+        }
+        Subject::Cloud | Subject::Tree | Subject::Set(_) => k.set_info(subject, format, &mut out),
         Subject::Node(_) => k.node_info(format, &mut out),
         Subject::Session(id) => {
             if let Some(s) = k.sessions.get(&id) {
@@ -260,14 +276,21 @@ pub(crate) fn info(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
 
 pub(crate) fn topology(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
-    let Subject::Session(id) = subject else {
-        k.set_topology(subject, format, &mut out);
-        return out;
-    };
-    let Some(session) = k.sessions.get(&id) else { return out };
-    let leaves = match session.is_group() {
-        true => session.members.iter().map(|(rank, id)| (*rank, id.0)).collect(),
-        false => alloc::vec![(0, session.id.0)],
+    let leaves: Vec<(u32, u64)> = match subject {
+        Subject::Session(id) => {
+            let Some(session) = k.sessions.get(&id) else { return out };
+            match session.is_group() {
+                true => session.members.iter().map(|(rank, id)| (*rank, id.0)).collect(),
+                false => alloc::vec![(0, session.id.0)],
+            }
+        }
+        _ if k.of_sessions(subject) => {
+            k.matching(subject).map(|s| (s.member_of.map_or(0, |(_, rank)| rank), s.id.0)).collect()
+        }
+        Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
+            k.set_topology(subject, format, &mut out);
+            return out;
+        }
     };
     for (rank, id) in leaves {
         let mut r = Record::default();
@@ -292,7 +315,11 @@ fn shows(k: &Kernel, subject: Subject, uid: Uid, session: Option<op::SessionId>,
         }
         (Subject::Session(_), None) => false,
         (Subject::Cloud | Subject::Tree | Subject::Node(_), _) => k.stands_for(uid, owner),
-        (Subject::Loc(_), _) => k.holds_me(subject) && k.stands_for(uid, owner),
+        (Subject::Set(_), None) => !k.of_sessions(subject) && k.holds_me(subject) && k.stands_for(uid, owner),
+        (Subject::Set(_), Some(of)) => {
+            let holds = k.sessions.get(&of).is_some_and(|s| k.holds_ever(subject, s));
+            holds && k.holds_me(subject) && k.stands_for(uid, owner)
+        }
     }
 }
 
@@ -308,7 +335,8 @@ pub(crate) fn events(k: &Kernel, subject: Subject, uid: Uid, from: u64) -> Vec<u
     if lost > 0 && from > 0 {
         out.push_str(&format!("{{\"event\":\"lost\",\"count\":{lost}}}\n"));
     }
-    let set = |h: &&notices::Happening| h.what.is_public() && !matches!(subject, Subject::Session(_));
+    let nodes = !matches!(subject, Subject::Session(_)) && !k.of_sessions(subject);
+    let set = |h: &&notices::Happening| h.what.is_public() && nodes;
     for happening in all.filter(|h| set(h) || shows(k, subject, uid, h.session, h.owner)) {
         out.push_str(&happening.line(&k.node.name));
     }

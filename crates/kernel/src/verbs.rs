@@ -403,7 +403,7 @@ impl Kernel {
         let told = |k: &mut Kernel, verb: &str, error: Error| {
             let (session, owner) = match subject {
                 Subject::Session(id) => (Some(id), k.sessions.get(&id).map_or(uid, |s| s.owner)),
-                Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => (None, uid),
+                Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => (None, uid),
             };
             k.failed(session, owner, verb, "ctl", &error);
             Err(error)
@@ -435,11 +435,15 @@ impl Kernel {
                 Subject::Session(_) => {
                     Err(Error::new(Errno::INVAL, format!("{name} is for a node's ctl, not for a session's")))
                 }
-                Subject::Cloud | Subject::Tree | Subject::Loc(_) if !set && !self.is_alone() => {
+                Subject::Set(_) if self.of_sessions(subject) => {
+                    let cause = format!("{name} is for nodes, and this query selects sessions");
+                    Err(Error::new(Errno::INVAL, cause))
+                }
+                Subject::Cloud | Subject::Tree | Subject::Set(_) if !set && !self.is_alone() => {
                     let cause = format!("{name} is for one node: write it to net/<node>/ctl");
                     Err(Error::new(Errno::INVAL, cause))
                 }
-                Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
+                Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
                     if *set {
                         run.fan = self.fan_out(uid, subject, line);
                     }
@@ -495,11 +499,12 @@ impl Kernel {
                     Reach::Members | Reach::All => session.members.values().copied().collect(),
                 })
             }
-            Subject::Loc(_) if !self.holds_me(subject) && !matches!(reach, Reach::Members | Reach::Whole) => {
+            Subject::Set(_) if !self.holds_me(subject) && !matches!(reach, Reach::Members | Reach::Whole) => {
                 Ok(Vec::new())
             }
-            Subject::Cloud | Subject::Tree | Subject::Loc(_) | Subject::Node(_) => {
+            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
                 let mine = self.sessions.values().filter(|s| self.stands_for(uid, s.owner));
+                let mine = mine.filter(|s| self.holds(subject, s));
                 match reach {
                     Reach::Members | Reach::Whole => Err(Error::new(
                         Errno::INVAL,

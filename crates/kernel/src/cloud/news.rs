@@ -144,6 +144,7 @@ impl Kernel {
                 self.cloud.push_at = Some(now);
             }
             known.load = load;
+            self.parked.notify(On::Nodes);
             known.measured = Mono(now.0.saturating_sub(age.as_nanos() as u64));
             self.cloud.loads.insert(no);
         }
@@ -217,6 +218,9 @@ impl Kernel {
             self.cloud.push_at = None;
         }
         let cloud = &self.cloud;
+        if !cloud.changed.is_empty() || cloud.changed_self {
+            self.parked.notify(On::Nodes);
+        }
         if cloud.changed.is_empty() && cloud.gone.is_empty() && !cloud.changed_self && !due {
             return;
         }
@@ -278,8 +282,11 @@ impl Kernel {
 
     /// This node's own load, from when it was last measured.
     pub(crate) fn own_load(&self) -> Load {
-        let gauges = self.gauges.as_ref().map(|(_, gauges)| gauges.clone()).unwrap_or_default();
-        Load::of(&gauges, self.sessions.len(), self.running)
+        let (sessions, running) = (self.sessions.len(), self.running);
+        match &self.gauges {
+            Some((_, gauges)) => Load::of(gauges, sessions, running),
+            None => Load { sessions: sessions as u64, running: running as u64, ..Load::default() },
+        }
     }
 }
 

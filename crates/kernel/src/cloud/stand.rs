@@ -6,17 +6,6 @@ use alloc::{string::String, vec::Vec};
 use op::NodeId;
 
 impl Kernel {
-    /// The view of a set's part of `phys/`: its number for this path.
-    pub(crate) fn loc_no(&mut self, path: &str) -> u32 {
-        match self.cloud.locs.iter().position(|known| **known == *path) {
-            Some(at) => at as u32,
-            None => {
-                self.cloud.locs.push(path.into());
-                self.cloud.locs.len() as u32 - 1
-            }
-        }
-    }
-
     /// Names from the child that leads there down to a node, for a walk in its `tree/`.
     pub(crate) fn tree_names(&self, no: NodeNo) -> Vec<String> {
         let mut names = Vec::new();
@@ -45,6 +34,8 @@ impl Kernel {
                 names.extend(no.into_iter().flat_map(|no| self.tree_names(no)));
                 names
             }
+            // A node is in many queries, or none.
+            View::Query | View::Await => return None,
             View::Phys => {
                 let loc = match no {
                     Some(no) => self.cloud.known(no)?.loc()?,

@@ -20,16 +20,18 @@ impl Kernel {
         Ok(match place {
             Place::Known(no, view) => Some((Anchor::Node(no, view), Vec::new(), None)),
             Place::View(view) if up => Some((Anchor::Up, alloc::vec![view.name().into()], None)),
-            Place::Dir(Subject::Loc(no)) if up => Some((Anchor::Up, self.loc_names(no), None)),
+            Place::Dir(Subject::Set(no)) if up => Some((Anchor::Up, self.set_path(no), None)),
             Place::File(Subject::Cloud, row, format) if up && !row.row().allocates() => {
                 Some((Anchor::Up, alloc::vec![format!("{}{}", row.row().name, format.suffix())], None))
             }
-            Place::File(Subject::Loc(no), row, format) if up => {
-                let mut names = self.loc_names(no);
+            Place::File(Subject::Set(no), row, format) if up => {
+                let mut names = self.set_path(no);
                 names.push(format!("{}{}", row.row().name, format.suffix()));
                 Some((Anchor::Up, names, None))
             }
-            Place::File(subject @ (Subject::Tree | Subject::Loc(_)), row, _) if row.row().allocates() => {
+            Place::File(subject @ (Subject::Tree | Subject::Set(_)), row, _)
+                if row.row().allocates() && !self.of_sessions(subject) =>
+            {
                 self.placed(subject)?.map(|no| {
                     let name = self.cloud.nodes[&no].name.clone();
                     (Anchor::Node(no, View::Net), alloc::vec!["clone".into()], Some(name))

@@ -198,7 +198,7 @@ fn up_row(name: &str, state: &str, load: &Load, age: Duration, format: Format, o
     record.write("node", format, out);
 }
 
-fn down_row(name: &str, since: Wall, why: &str, format: Format, out: &mut Vec<u8>) {
+pub(crate) fn down_row(name: &str, since: Wall, why: &str, format: Format, out: &mut Vec<u8>) {
     let since = notices::rfc3339(since);
     if format == Format::Text {
         return out.extend(format!("{name} down since {since}\n").bytes());
