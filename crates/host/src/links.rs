@@ -28,7 +28,7 @@ mod stream;
 
 pub(crate) use opening::Guest;
 
-use crate::{Settings, poll::Poll};
+use crate::{Settings, dial::Addr, poll::Poll};
 use joins::Relay;
 use kernel::{ClientId, Event, LinkId};
 use lane::Link;
@@ -72,8 +72,8 @@ pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     callers: BTreeMap<ClientId, (LinkId, Kind)>,
     listener: Option<TcpListener>,
-    /// What it listens at, as it was told.
-    listening: Option<String>,
+    /// Where that is: the host as it was told, with the port that was given.
+    listening: Option<Addr>,
     /// Connections could not be accepted; that is tried again with the next beat.
     paused: bool,
     /// What is wrong and was said.

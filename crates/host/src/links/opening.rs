@@ -8,7 +8,7 @@ use link::secure::Secure;
 use link::wire::{self, First, Frame};
 use op::Mono;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 /// Somebody with a certificate who speaks 9P.
@@ -26,8 +26,7 @@ const ACCEPTS: usize = 64;
 impl Links {
     /// Where it listens; of port 0, the port that was given.
     pub(crate) fn address(&self) -> Option<Addr> {
-        let addr = self.listener.as_ref()?.local_addr().ok()?;
-        Some(Addr::Tls(addr.ip().to_string(), addr.port()))
+        self.listening.clone()
     }
 
     /// Listens where it is to, if it does not yet: as told, else as kept; not before there is a certificate to show.
@@ -41,39 +40,35 @@ impl Links {
         };
         // What was told begins; a port that another process keeps for us is followed afterwards.
         let told = self.settings.link.as_ref().map(Addr::to_string);
-        let wanted = match (&self.listening, told, kept) {
+        let listening = self.listening.as_ref().map(Addr::to_string);
+        let wanted = match (&listening, told, kept) {
             (None, Some(told), kept) => Some(same_port(told, kept.as_deref())),
             (None, None, kept) => kept,
             (Some(_), _, Some(kept)) => Some(kept),
             (Some(_), _, None) => None,
         };
-        let Some(wanted) = wanted.filter(|wanted| self.listening.as_ref() != Some(wanted)) else { return };
+        let Some(wanted) = wanted.filter(|wanted| listening.as_ref() != Some(wanted)) else { return };
         match bind(&wanted) {
-            Ok(listener) => self.listens(listener, &wanted),
+            Ok((listener, addr)) => self.listens(listener, addr),
             Err(why) => self.complain(format!("links cannot be listened for at {why}")),
         }
     }
 
-    fn listens(&mut self, listener: TcpListener, wanted: &str) {
+    fn listens(&mut self, listener: TcpListener, addr: Addr) {
         if let Some(old) = self.listener.take() {
             self.poll.remove(&old);
         }
         if let Err(error) = self.poll.add(&listener, LISTENER, true, false) {
             return self.complain(format!("links cannot be listened for: {error}"));
         }
-        self.listener = Some(listener);
-        self.paused = false;
-        let given = match (Addr::parse_link(wanted), self.listener.as_ref().map(TcpListener::local_addr)) {
-            // The host stays as it was told: `*` is not the address that it came to be.
-            (Ok(Addr::Tls(host, _)), Some(Ok(addr))) => Addr::Tls(host, addr.port()).to_string(),
-            _ => wanted.to_owned(),
-        };
+        (self.listener, self.paused) = (Some(listener), false);
+        let text = addr.to_string();
         // Children have this port: it is taken again after a restart.
-        if let Err(why) = self.home.set_listen(&given) {
+        if let Err(why) = self.home.set_listen(&text) {
             self.complain(why);
         }
-        self.events.push(Event::Attr("link".into(), Some(Attr::Text(given.clone()))));
-        self.listening = Some(given);
+        self.events.push(Event::Attr("link".into(), Some(Attr::Text(text))));
+        self.listening = Some(addr);
     }
 
     /// Accepts again, after a pause.
@@ -97,7 +92,7 @@ impl Links {
                     return self.refused.note("somebody", &error.to_string(), now);
                 }
             };
-            let peer = peer.to_string();
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string();
             let made = Stream::tcp(stream).map_err(|e| e.to_string());
             let conn = made.and_then(|stream| {
                 let secure = Secure::accept(&self.home)?;
@@ -212,20 +207,21 @@ fn same_port(told: String, kept: Option<&str>) -> String {
     }
 }
 
-fn bind(wanted: &str) -> Result<TcpListener, String> {
+/// Listens, and says where: the port is that which was given.
+fn bind(wanted: &str) -> Result<(TcpListener, Addr), String> {
     let said = |e: std::io::Error| format!("{wanted}: {e}");
     let Addr::Tls(host, port) = Addr::parse_link(wanted)? else {
         return Err(format!("{wanted}: only tls!host!port can be listened at"));
     };
-    let listener = if host == "*" {
-        // Both versions of IP, where both are to be had.
-        let six = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
-        six.or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).map_err(said)?
-    } else {
+    let listener = match host.as_str() {
+        // Both families on one socket, where there are both.
+        "*" => TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+            .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))),
         // A number, or a name of this machine, which its own files know.
-        let addrs: Vec<_> = (host.as_str(), port).to_socket_addrs().map_err(said)?.collect();
-        TcpListener::bind(&addrs[..]).map_err(said)?
+        host => TcpListener::bind((host, port)),
     };
+    let listener = listener.map_err(said)?;
     listener.set_nonblocking(true).map_err(said)?;
-    Ok(listener)
+    let port = listener.local_addr().map_err(said)?.port();
+    Ok((listener, Addr::Tls(host, port)))
 }
