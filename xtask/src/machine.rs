@@ -19,8 +19,16 @@ const NEEDS: &[Need] = &[
     Need { program: "diodcat", package: "diod", tests: "the tree read by diod's 9P2000.L client" },
     Need { program: "python3", package: "python3", tests: "the tree used by a 9P2000.L client in Python" },
     Need { program: "setpriv", package: "util-linux", tests: "what other users may and may not do" },
-    Need { program: "ip", package: "iproute2", tests: "nodes on several machines, which are network namespaces" },
-    Need { program: "unshare", package: "util-linux", tests: "nodes on several machines, which are network namespaces" },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        tests: "nodes on several machines, which are network namespaces",
+    },
+    Need {
+        program: "unshare",
+        package: "util-linux",
+        tests: "nodes on several machines, which are network namespaces",
+    },
     Need { program: "ssh", package: "openssh-client", tests: "uem join ssh!HOST, and links over ssh" },
     Need { program: "sshd", package: "openssh-server", tests: "uem join ssh!HOST, and links over ssh" },
     Need { program: "pdsh", package: "pdsh", tests: "the benches' fan-out beside pdsh" },
