@@ -100,9 +100,9 @@ fn the_same_node_linking_again_takes_the_place_of_the_link_before() {
     let mut second = Child::link(a.port(), &home, 2, Kind::Control).unwrap();
     let is_bye =
         |said: &Said| matches!(said, Said::Frame(Frame::Bye { left: false, why }) if why.contains("again"));
-    first.until(|child| child.said.iter().any(is_bye)).unwrap();
-    assert_eq!(a.seen().links, 1);
+    a.until("a link", |seen| seen.links == 1);
     second.turn().unwrap();
+    first.until(|child| child.said.iter().any(is_bye)).unwrap();
     // A lane of the first life finds no link that it is of.
     assert!(Child::link(a.port(), &home, 1, Kind::Bulk).is_err());
     a.until("a line", |seen| seen.refusals.iter().any(|line| line.contains("no link")));
