@@ -12,12 +12,14 @@
 //! [`write_file`]: Connection::write_file
 //! [`list`]: Connection::list
 
+mod whole;
+
 use crate::dial::{Addr, Wire};
 use crate::users::Users;
 use link::identity::{Home, Who};
 use link::secure::Secure;
 use ninep::{Dialect, client::Client};
-use op::{Access, Entry, Errno, Error, Fid, Op, Reply, Result, Stat, Tag};
+use op::{Access, Errno, Error, Fid, Op, Reply, Result, Tag};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno as Os;
 use rustix::net::SendFlags;
@@ -279,145 +281,7 @@ impl Connection {
         self.ignored.insert(tag);
         self.flush();
     }
-
-    /// Walks to a path and opens it.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn open(&mut self, path: &str, access: Access) -> Result<Fid> {
-        let (fid, walked) = self.walk(ROOT, path);
-        let opened = self.send(Op::Open { fid, access });
-        let walked = self.wait_for(walked);
-        let opened = self.wait_for(opened);
-        match walked? {
-            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
-            _ => match opened {
-                Ok(_) => Ok(fid),
-                Err(error) => {
-                    self.clunk(fid);
-                    Err(error)
-                }
-            },
-        }
-    }
-
-    /// Why a walk went no further than so many steps: 9P says that only of the first step, so that is made the one that
-    /// fails.
-    fn why_not(&mut self, path: &str, went: usize) -> Error {
-        let names: Vec<String> = path.split('/').filter(|n| !n.is_empty()).map(String::from).collect();
-        let (before, at, last) = (self.new_fid(), self.new_fid(), went.min(names.len().saturating_sub(1)));
-        let there = self.send(Op::Walk { fid: ROOT, newfid: before, names: names[..last].to_vec() });
-        let failing = self.send(Op::Walk { fid: before, newfid: at, names: names[last..=last].to_vec() });
-        let (there, failing) = (self.wait_for(there), self.wait_for(failing));
-        if there.is_ok() {
-            self.clunk(before);
-        }
-        match failing {
-            Err(error) => error,
-            Ok(_) => {
-                // It is there by now.
-                self.clunk(at);
-                Errno::NOENT.into()
-            }
-        }
-    }
-
-    /// Reads a file from its start to its end; waits at the end of what waits there.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn read_file(&mut self, path: &str) -> Result<Vec<u8>> {
-        let fid = self.open(path, READ)?;
-        let all = self.read_all(fid);
-        self.clunk(fid);
-        all
-    }
-
-    fn read_all(&mut self, fid: Fid) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        loop {
-            let op = Op::Read { fid, offset: all.len() as u64, count: self.max_io(), wait: true };
-            match self.call(op)? {
-                Reply::Data(data) if data.is_empty() => return Ok(all),
-                Reply::Data(data) => all.extend(data),
-                _ => return Err(Errno::PROTO.into()),
-            }
-        }
-    }
-
-    /// Writes all of `data` to a file.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn write_file(&mut self, path: &str, data: &[u8]) -> Result<()> {
-        let fid = self.open(path, WRITE)?;
-        let result = self.write(fid, data);
-        self.clunk(fid);
-        result
-    }
-
-    /// Writes all of `data` to an open fid.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn write(&mut self, fid: Fid, data: &[u8]) -> Result<()> {
-        let mut offset = 0;
-        for part in data.chunks(self.max_io() as usize) {
-            self.call(Op::Write { fid, offset, data: part.to_vec() })?;
-            offset += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// All entries of a directory.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn list(&mut self, path: &str) -> Result<Vec<Entry>> {
-        let fid = self.open(path, READ)?;
-        let all = self.list_all(fid);
-        self.clunk(fid);
-        all
-    }
-
-    fn list_all(&mut self, fid: Fid) -> Result<Vec<Entry>> {
-        let mut all: Vec<Entry> = Vec::new();
-        loop {
-            let cookie = all.last().map_or(0, |e| e.cookie);
-            match self.call(Op::List { fid, cookie, count: 1024 })? {
-                Reply::Listed(entries) if entries.is_empty() => return Ok(all),
-                Reply::Listed(entries) => all.extend(entries),
-                _ => return Err(Errno::PROTO.into()),
-            }
-        }
-    }
-
-    /// A file's attributes.
-    ///
-    /// # Errors
-    /// What the node says.
-    pub fn stat(&mut self, path: &str) -> Result<Stat> {
-        let (fid, walked) = self.walk(ROOT, path);
-        let stated = self.send(Op::Stat { fid });
-        let walked = self.wait_for(walked);
-        let stated = self.wait_for(stated);
-        match walked? {
-            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
-            _ => {
-                self.clunk(fid);
-                match stated? {
-                    Reply::Stat(stat) => Ok(stat),
-                    _ => Err(Errno::PROTO.into()),
-                }
-            }
-        }
-    }
 }
 
 /// Bytes that are encrypted ahead of being taken.
 const AHEAD: usize = 256 << 10;
-
-/// Names in a path.
-fn steps(path: &str) -> usize {
-    path.split('/').filter(|n| !n.is_empty()).count()
-}

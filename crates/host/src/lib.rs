@@ -5,7 +5,8 @@
 //! ```text
 //!   9P socket ─┐                                  ┌─ journal
 //!   FUSE ──────┼─▶ Op ─▶ Kernel::handle ─▶ Effect ┼─ provider ─▶ programs
-//!   provider ──┘  Event                           └─ Reply ─▶ the door it came from
+//!   links ─────┤  Event                           ├─ links ─▶ other nodes
+//!   provider ──┘                                  └─ Reply ─▶ the door, or the link, that it came from
 //! ```
 //!
 //! *Architecture invariants.* Nothing is sent before the journal has what it promises ([`Node::run`] does things
