@@ -118,8 +118,8 @@ fn links(state: &Path, info: Option<&Record>) -> Vec<Finding> {
     if let Who::User { .. } = who {
         return findings;
     }
-    findings.push(listener(&home));
     let told = |key: &str| info.map(|info| tree::text(info, key)).filter(|text| !text.is_empty());
+    findings.push(listener(&home, info.is_some(), told("link")));
     findings.push(match (told("parent"), told("seeking"), home.parents()) {
         (Some(parent), _, _) => Finding::ok("parent", parent),
         (None, Some(seeking), _) => Finding::missing(
@@ -137,15 +137,20 @@ fn links(state: &Path, info: Option<&Record>) -> Vec<Finding> {
 }
 
 /// Where others may link to it.
-fn listener(home: &Home) -> Finding {
+fn listener(home: &Home, is_up: bool, told: Option<String>) -> Finding {
     const LISTENER: &str = "link listener";
-    match home.listen() {
-        Ok(Some(listen)) => match crate::invite::answers_at(&listen, home) {
-            Ok(()) => Finding::ok(LISTENER, listen),
-            Err(why) => Finding::missing(LISTENER, why, "uem up --link ADDR says where to listen"),
-        },
-        Ok(None) => Finding::ok(LISTENER, "none: this node can have a parent, and no children"),
-        Err(why) => Finding::missing(LISTENER, why, "uem up --link ADDR says where to listen"),
+    const NONE: &str = "none: this node can have a parent, and no children";
+    match (told, home.listen()) {
+        (Some(link), _) if link == crate::role::NONE => Finding::ok(LISTENER, NONE),
+        (Some(link), _) => Finding::ok(LISTENER, link),
+        (None, Ok(None)) => Finding::ok(LISTENER, NONE),
+        (None, Ok(Some(kept))) if !is_up => Finding::ok(LISTENER, format!("to be {kept}")),
+        (None, Ok(Some(kept))) => Finding::missing(
+            LISTENER,
+            format!("{kept} could not be listened at"),
+            "the log in the state directory says why; uem up --link ADDR, where else",
+        ),
+        (None, Err(why)) => Finding::missing(LISTENER, why, "uem up --link ADDR says where to listen"),
     }
 }
 

@@ -6,9 +6,7 @@ use crate::{own, start};
 use host::client::Connection;
 use link::dial::Addr;
 use link::identity::{Home, Kind};
-use link::secure::Secure;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -58,7 +56,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         writeln!(out, "{command}")?;
         out.flush()?;
         let whom = args.user.as_ref().map_or("one machine".into(), |user| format!("the user {user}"));
-        say("invite", &format!("good once, for {whom}, within {:?}", args.ttl));
+        say("invite", &format!("good once, for {whom}, within {}", span(args.ttl)));
     }
     Ok(0)
 }
@@ -107,58 +105,38 @@ pub(crate) fn trust(state: &Path) -> PathBuf {
 /// Where a node listens that was not told where: on every address, at a port that it is given once and keeps.
 const ANYWHERE: &str = "tls!*!0";
 
-/// The node sees within a heartbeat that it has a trust domain now, and listens.
+/// The node sees within a heartbeat that it has a trust domain now, and listens; where, its `info` says then.
 fn wait_until_it_listens(node: &mut Connection, home: &mut Home) -> Result<Addr, Failure> {
-    let info = crate::tree::record(&node.read_file("self/info.json")?)?;
-    if crate::tree::text(&info, "link") == "none" {
-        return Err(Failure::new("this node does not listen: it was started with --link none")
-            .hint("uem down --keep, and uem up without it"));
-    }
     if home.listen()?.is_none() {
         home.set_listen(ANYWHERE)?;
     }
     let until = Instant::now() + LISTENS;
     loop {
-        let kept = home.listen()?.unwrap_or_default();
-        let why = match answers_at(&kept, home) {
-            Ok(()) => return Addr::parse_link(&kept).map_err(Failure::new),
-            Err(why) => why,
-        };
-        if Instant::now() >= until {
-            return Err(Failure::new(format!("this node does not listen for others: {why}"))
-                .hint("its log is in the state directory; uem up --link ADDR says where to listen"));
+        let info = crate::tree::record(&node.read_file("self/info.json")?)?;
+        match crate::tree::text(&info, "link").as_str() {
+            crate::role::NONE => {
+                return Err(Failure::new("this node does not listen: it was started with --link none")
+                    .hint("uem down --keep, and uem up without it"));
+            }
+            "" if Instant::now() >= until => {
+                let kept = home.listen()?.unwrap_or_default();
+                return Err(Failure::new(format!("this node does not listen for others at {kept}"))
+                    .hint("the log in the state directory says why; uem up --link ADDR, where else"));
+            }
+            "" => std::thread::sleep(TRY),
+            link => return Addr::parse_link(link).map_err(Failure::new),
         }
-        std::thread::sleep(TRY);
     }
 }
 
-/// Whether a node of our trust domain listens there.
-pub(crate) fn answers_at(listen: &str, home: &Home) -> Result<(), String> {
-    let Addr::Tls(host, port) = Addr::parse_link(listen)? else {
-        return Err(format!("{listen} is nowhere to listen"));
-    };
-    if port == 0 {
-        return Err(format!("it has no port for {listen} yet"));
+/// A time as it is given on a command line.
+fn span(time: Duration) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let secs = time.as_secs();
+    match units.iter().find(|(unit, _)| secs >= *unit && secs.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", secs / unit),
+        None => format!("{}s", time.as_secs_f64()),
     }
-    let stream = TcpStream::connect((own::dialled(&host), port));
-    let mut stream = stream.map_err(|error| format!("{listen}: {error}"))?;
-    stream.set_read_timeout(Some(LISTENS)).map_err(|error| error.to_string())?;
-    let mut secure = Secure::dial(home)?;
-    let mut bytes = vec![0; 16 << 10];
-    while secure.handshaking() {
-        let sent = stream.write(secure.output()).map_err(|error| format!("{listen}: {error}"))?;
-        secure.consume(sent);
-        if secure.output().is_empty() && secure.handshaking() {
-            let count = stream.read(&mut bytes).map_err(|error| format!("{listen}: {error}"))?;
-            if count == 0 {
-                return Err(format!("{listen}: {}", secure.hung_up()));
-            }
-            secure.receive(&bytes[..count], &mut Vec::new()).map_err(|why| format!("{listen}: {why}"))?;
-        }
-    }
-    secure.close();
-    let _that_was_all = stream.write_all(secure.output());
-    Ok(())
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

@@ -105,7 +105,7 @@ pub(crate) struct Links {
 }
 
 /// For `--link`: nowhere.
-const NONE: &str = "none";
+pub(crate) const NONE: &str = "none";
 /// For `--parent`: one of the same trust domain on the local network.
 const AUTO: &str = "auto";
 /// Between heartbeats, unless told otherwise.

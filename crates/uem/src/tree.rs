@@ -161,17 +161,17 @@ pub(crate) fn reason(node: &mut Connection, path: &str, error: Error) -> (usize,
 /// What is to be said when a step of a path to a node is not there.
 pub(crate) fn no_node(path: &str, at: usize, error: Error) -> Failure {
     let steps: Vec<&str> = path.split('/').collect();
-    match (error.cause.is_empty(), &steps[..]) {
-        (true, ["net", name, ..]) if at == 1 => {
-            Failure::new(format!("no node is called {name}")).hint("uem status lists those there are")
+    let cause = |default: String| if error.cause.is_empty() { default } else { error.cause.clone() };
+    match &steps[..] {
+        ["net", name, ..] if at == 1 => {
+            Failure::new(cause(format!("no node is called {name}"))).hint("uem status lists those there are")
         }
-        (true, [view @ ("tree" | "phys"), ..]) => {
-            let place = steps[1..].join("/");
-            Failure::new(format!("no node is in {view} at {place}"))
+        [view @ ("tree" | "phys"), places @ ..] => {
+            Failure::new(cause(format!("no node is in {view} at {}", places.join("/"))))
                 .hint(format!("uem ls {view} shows those there are"))
         }
-        (false, _) => Failure::from(error),
-        (true, _) => Failure::from(error).about(path),
+        _ if error.cause.is_empty() => Failure::from(error).about(path),
+        _ => Failure::from(error),
     }
 }
 

@@ -240,9 +240,7 @@ impl<'a> Run<'a> {
         self.deadline = None;
         let short = session.trim_start_matches("net/");
         let hint = match self.started {
-            true => format!(
-                "it goes on there; when it can be reached again, uem logs {short} shows what it wrote"
-            ),
+            true => format!("when it can be reached again: uem logs {short}, uem wait {short}"),
             false => format!(
                 "whether it was started is not known; when it can be reached, uem ps --all shows {short}"
             ),

@@ -127,3 +127,18 @@ fn a_session_elsewhere_is_taken_part_in() {
     std::io::Write::write_all(&mut input, b"end\n").unwrap();
     assert_eq!(status(&mut attach), 3);
 }
+
+#[test]
+fn files_of_a_node_that_offers_them_are_read_and_written_there() {
+    let gw = Home::node("gw", &["--link", "tls!127.0.0.1!0", "--fs"]);
+    let b = Home::node("b", &[]);
+    b.join(&gw);
+    let file = gw.dir.path().join("file");
+    std::fs::write(&file, "there").unwrap();
+    let path = format!("net/gw/fs{}", file.display());
+    assert_eq!(b.cat(&path), "there");
+    assert_eq!(b.feed(&["write", &path], b"from b").status, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "from b");
+    let none = b.run(&["cat", "self/fs/etc/hostname"]);
+    assert_eq!(none.status, 125, "b offers none");
+}

@@ -38,6 +38,7 @@ fn two_commands_make_a_cloud() {
     for line in ["ok       trust domain: ", "ok       parent: gw", "ok       link listener: none"] {
         assert!(doctor.lines().any(|found| found.starts_with(line)), "{doctor}");
     }
+    assert_eq!(std::fs::read_to_string(gw.dir.path().join("s/log")).unwrap(), "", "nothing went wrong");
     let doctor = gw.run(&["doctor"]).out;
     for line in ["ok       link listener: tls!*!", "ok       parent: none: this node is the root"] {
         assert!(doctor.lines().any(|found| found.starts_with(line)), "{doctor}");

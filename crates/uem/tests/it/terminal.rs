@@ -143,3 +143,27 @@ fn top_shows_what_runs_and_ends_what_is_chosen() {
     terminal.type_in("q");
     assert_eq!(status(&mut terminal.child), 0);
 }
+
+#[test]
+fn a_program_on_another_node_gets_a_terminal_too() {
+    let cloud = crate::cloud::Cloud::up();
+    let script = "stty size; trap 'echo caught' INT; while :; do read w; echo got $w; [ \"$w\" = end ] && exit 6; done";
+    let mut terminal = Terminal::new(&cloud.a, &["run", "-t", "--on", "b", "--", "bash", "-c", script]);
+    terminal.shows("33 99");
+    assert!(terminal.is_raw());
+    terminal.type_in("\x03");
+    terminal.shows("caught");
+    terminal.type_in("end\r");
+    assert_eq!(status(&mut terminal.child), 6);
+    assert!(!terminal.is_raw());
+}
+
+#[test]
+fn who_is_down_is_red() {
+    let cloud = crate::cloud::Cloud::up();
+    assert_eq!(cloud.b.run(&["down"]).status, 0);
+    eventually("its row says down", || cloud.a.run(&["status"]).out.contains("b down since"));
+    let mut terminal = Terminal::new(&cloud.a, &["status"]);
+    terminal.shows("\x1b[31mb down since");
+    assert_eq!(status(&mut terminal.child), 0);
+}
