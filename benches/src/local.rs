@@ -1,21 +1,25 @@
 //! One command, on this machine: clone, exec, stdout, wait. How long from asking to having both.
 
-use crate::cost::{Meter, family};
+use crate::cost::Meter;
 use crate::floor::{Program, reap};
+use crate::ssh::Ssh;
 use crate::table::{Better, Outcome, Racer, Sample, Who, quantile, race};
-use crate::world::{self, Kind, NAME, NodeUnderTest, Server, folder, pin, uem, wait_until, where_};
+use crate::world::{self, Kind, NAME, NodeUnderTest, folder, pin, uem, wait_until, where_};
 use crate::{Run, peers};
 use host::client::{BOTH, Connection, READ, ROOT};
 use op::{Fid, Op, Reply};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Milliseconds of each of `count` rounds, as p50 and p99.
-fn rounds(count: usize, others: &[u32], mut round: impl FnMut() -> Outcome<()>) -> Outcome<Sample> {
+pub(crate) fn rounds(
+    count: usize,
+    others: &[u32],
+    mut round: impl FnMut() -> Outcome<()>,
+) -> Outcome<Sample> {
     let meter = Meter::start(others);
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
@@ -28,8 +32,9 @@ fn rounds(count: usize, others: &[u32], mut round: impl FnMut() -> Outcome<()>) 
 }
 
 /// Everything in one flight: walk to clone, open, exec, walk to stdout, open, read, walk to wait, open, read; then what
-/// ends it, whose answers nobody waits for here (they come with the next).
-fn library(c: &mut Connection, base: Fid) -> Outcome<()> {
+/// ends it, whose answers nobody waits for here (they come with the next). `ended` is the ctl of the round before, kept open
+/// so far: a clunk gives up a write that another node has not answered.
+pub(crate) fn library(c: &mut Connection, base: Fid, ended: &mut Option<Fid>) -> Outcome<()> {
     let (ctl, _) = c.walk(base, "clone");
     c.send(Op::Open { fid: ctl, access: BOTH });
     c.send(Op::Write { fid: ctl, offset: 0, data: b"exec /bin/true\n".to_vec() });
@@ -46,7 +51,7 @@ fn library(c: &mut Connection, base: Fid) -> Outcome<()> {
         other => return Err(format!("it came to {other:?}").into()),
     }
     c.send(Op::Write { fid: ctl, offset: 0, data: b"free\n".to_vec() });
-    [wait, out, ctl].into_iter().for_each(|fid| c.clunk(fid));
+    [Some(wait), Some(out), ended.replace(ctl)].into_iter().flatten().for_each(|fid| c.clunk(fid));
     while let Some((_, reply)) = c.next() {
         if let Reply::Failed(error) = reply {
             return Err(error.to_string().into());
@@ -83,93 +88,29 @@ fn by_library<'a>(name: &str, kind: Kind, count: usize) -> Racer<'a> {
             let mut c = node.connect()?;
             let (base, walked) = c.walk(ROOT, &format!("net/{NAME}"));
             c.wait_for(walked).map_err(|error| error.to_string())?;
-            connection = Some((c, base));
+            connection = Some((c, base, None));
         }
-        let (c, base) = connection.as_mut().ok_or("there is no connection")?;
-        rounds(count, &node.pids(), || library(c, *base))
+        let (c, base, ended) = connection.as_mut().ok_or("there is no connection")?;
+        rounds(count, &node.pids(), || library(c, *base, ended))
     })
-}
-
-/// sshd on a port of its own with keys of its own, and a connection kept open to it.
-struct Ssh {
-    folder: tempfile::TempDir,
-    _server: Server,
-    _master: Server,
-    pids: Vec<u32>,
-}
-
-impl Ssh {
-    fn start() -> Outcome<Ssh> {
-        let folder = folder()?;
-        let dir = folder.path();
-        for key in ["host", "user"] {
-            peers::run(
-                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)),
-            )?;
-        }
-        std::fs::copy(dir.join("user.pub"), dir.join("authorized"))?;
-        // Where sshd from Debian wants to be left alone.
-        let _exists = std::fs::create_dir("/run/sshd");
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // A second level of shell does not read its owner's start-up files, which may take a tenth of a second.
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized\nPidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nSetEnv SHLVL=2\n",
-            dir.display()
-        );
-        std::fs::write(dir.join("config"), config)?;
-        let log = std::fs::File::create(dir.join("log"))?;
-        let sshd = peers::find("sshd").ok_or("sshd is gone")?;
-        let mut command = Command::new(sshd);
-        let server = Server::spawn(command.args(["-D", "-e", "-f"]).arg(dir.join("config")).stderr(log))?;
-        wait_until("sshd", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
-        let mut command = Self::command(dir);
-        command.args([
-            "-M",
-            "-N",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-i",
-        ]);
-        command.arg(dir.join("user")).args(["-p", &port.to_string(), "127.0.0.1"]);
-        let master = Server::spawn(command.stdin(Stdio::null()).stderr(Stdio::null()))?;
-        wait_until("the first ssh", || {
-            let check = Self::command(dir).args(["-O", "check", "127.0.0.1"]).stderr(Stdio::null()).status();
-            check.is_ok_and(|status| status.success())
-        })?;
-        let pids = family(server.pid()).into_iter().chain([master.pid()]).collect();
-        Ok(Ssh { folder, _server: server, _master: master, pids })
-    }
-
-    fn command(dir: &Path) -> Command {
-        let mut command = Command::new("ssh");
-        command.args(["-F", "none", "-S"]).arg(dir.join("master"));
-        command
-    }
-
-    fn run(&self) -> Outcome<()> {
-        let mut command = Self::command(self.folder.path());
-        peers::run(command.args(["127.0.0.1", "true"]).stdin(Stdio::null()))
-    }
 }
 
 fn ssh<'a>(count: usize) -> Racer<'a> {
     let name = format!("ssh over a connection kept open, {count} runs");
-    if peers::find("sshd").is_none() || peers::find("ssh").is_none() {
-        return Racer::absent(Who::Peer, name, peers::absent("openssh-server openssh-client"));
+    if let Some(why) = Ssh::missing() {
+        return Racer::absent(Who::Peer, name, why);
     }
     let mut ssh = None;
     Racer::new(Who::Peer, name, move || {
         if ssh.is_none() {
-            ssh = Some(Ssh::start()?);
+            ssh = Some(Ssh::start(1)?);
         }
         let ssh = ssh.as_ref().ok_or("there is no ssh")?;
-        rounds(count, &ssh.pids, || ssh.run())
+        rounds(count, &ssh.pids(), || ssh.run(true))
     })
 }
 
-fn hq<'a>(count: usize) -> Racer<'a> {
+pub(crate) fn hq<'a>(count: usize) -> Racer<'a> {
     let name = format!("HyperQueue, until it has run, {count} runs");
     match peers::hyperqueue() {
         Err(why) => Racer::absent(Who::Peer, name, why),

@@ -4,18 +4,25 @@
 //! ```text
 //!   table     who runs, interleaved; medians, spread, promises
 //!   cost      wall and CPU        world   nodes, folders, pinning     floor   the same with nothing around it
-//!   lanes     sessions in numbers over one connection                 peers   the others
-//!   storm control local decay wire                                    the benches
+//!   lanes     sessions in numbers over one connection                 peers   the others      ssh  one of them
+//!   cloud     many nodes, linked
+//!   storm control local decay wire remote fanout aggregate idle       the benches
 //! ```
 
+mod aggregate;
+mod cloud;
 mod control;
 mod cost;
 mod decay;
+mod fanout;
 mod floor;
+mod idle;
 mod lanes;
 mod local;
 mod peers;
+mod remote;
 mod roles;
+mod ssh;
 mod storm;
 mod table;
 mod wire;
@@ -55,6 +62,10 @@ const BENCHES: &[Bench] = &[
     Bench { name: "local", doc: "one command: clone, exec, stdout, wait", run: local::local },
     Bench { name: "decay", doc: "launch rate with history; an idle node; its start", run: decay::decay },
     Bench { name: "wire", doc: "small reads and stats over 9P and FUSE", run: wire::wire },
+    Bench { name: "remote", doc: "one command on another node, over TLS", run: remote::remote },
+    Bench { name: "fanout", doc: "true on 100 daemons; what 1 to 1,000 nodes cost", run: fanout::fanout },
+    Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
+    Bench { name: "idle", doc: "a node with 100 children and nothing to do", run: idle::idle },
 ];
 
 fn main() -> std::process::ExitCode {
@@ -76,6 +87,7 @@ fn begin(args: &[OsString]) -> Outcome<()> {
         ["role-solo", state, ..] => roles::solo(state.as_ref(), mount()),
         ["role-null", state, ..] => roles::null(state.as_ref(), mount()),
         ["role-echo", socket, _, _] => roles::echo(socket.as_ref(), number(2), number(3)),
+        ["role-cloud", dir, ..] => cloud::threads(dir.as_ref(), number(2), number(3), number(4)),
         ["role-empty", dir] => roles::empty(Path::new(dir)),
         ["setup"] => peers::setup(),
         [name, ref rest @ ..] => bench(name, rest),
@@ -103,6 +115,6 @@ fn bench(name: &str, flags: &[&str]) -> Outcome<()> {
 
 fn help() -> String {
     let mut text = String::from("benches NAME|all [--smoke] [--repeats N]; benches setup installs peers\n");
-    BENCHES.iter().for_each(|bench| text.push_str(&format!("  {:8}{}\n", bench.name, bench.doc)));
+    BENCHES.iter().for_each(|bench| text.push_str(&format!("  {:10}{}\n", bench.name, bench.doc)));
     text
 }

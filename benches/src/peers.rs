@@ -36,12 +36,19 @@ pub(crate) fn setup() -> Outcome<()> {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "hyperqueue"]))?;
     }
-    let missing: Vec<&str> =
-        [("xargs", "findutils"), ("parallel", "parallel"), ("diod", "diod"), ("sshd", "openssh-server")]
-            .into_iter()
-            .filter(|(name, _)| find(name).is_none())
-            .map(|(_, package)| package)
-            .collect();
+    let missing: Vec<&str> = [
+        ("xargs", "findutils"),
+        ("parallel", "parallel"),
+        ("diod", "diod"),
+        ("sshd", "openssh-server"),
+        ("pdsh", "pdsh"),
+        ("clush", "clustershell"),
+        ("ss", "iproute2"),
+    ]
+    .into_iter()
+    .filter(|(name, _)| find(name).is_none())
+    .map(|(_, package)| package)
+    .collect();
     match missing.is_empty() {
         true => println!("all peers are installed"),
         false => println!("apt-get install --no-install-recommends {}", missing.join(" ")),

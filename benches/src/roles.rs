@@ -34,14 +34,21 @@ pub(crate) fn solo(state: &Path, mount: Option<PathBuf>) -> Outcome<()> {
 
 /// The node's loop with a provider that runs nothing.
 pub(crate) fn null(state: &Path, mount: Option<PathBuf>) -> Outcome<()> {
-    let (never, _other) = UnixStream::pair()?;
-    Node::open(settings(state, mount), Null { never })?.run()?;
+    Node::open(settings(state, mount), Null::new()?)?.run()?;
     Ok(())
 }
 
 /// Says of everything that is started that it ran and ended, at once.
-struct Null {
+pub(crate) struct Null {
     never: UnixStream,
+    _other: UnixStream,
+}
+
+impl Null {
+    pub(crate) fn new() -> Outcome<Null> {
+        let (never, _other) = UnixStream::pair()?;
+        Ok(Null { never, _other })
+    }
 }
 
 /// What is told of a null session.

@@ -54,12 +54,17 @@ impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Asks it to end, and does not wait for that.
+    pub(crate) fn end(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ended_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ended_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        self.end();
         let until = Instant::now() + Duration::from_secs(8);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
