@@ -103,7 +103,7 @@ pub(crate) fn trust(state: &Path) -> PathBuf {
 }
 
 /// Where a node listens that was not told where: on every address, at a port that it is given once and keeps.
-const ANYWHERE: &str = "tls!*!0";
+pub(crate) const ANYWHERE: &str = "tls!*!0";
 
 /// The node sees within a heartbeat that it has a trust domain now, and listens; where, its `info` says then.
 fn wait_until_it_listens(node: &mut Connection, home: &mut Home) -> Result<Addr, Failure> {

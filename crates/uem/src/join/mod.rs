@@ -98,6 +98,10 @@ fn join(state: &Path, args: &NodeArgs, addrs: &[Addr], token: &Token) -> Outcome
         parents = addrs[answered..].iter().chain(&addrs[..answered]).map(Addr::to_string).collect();
     }
     home.set_parents(&parents)?;
+    // Machines that reach only this one join through it.
+    if home.listen()?.is_none() {
+        home.set_listen(crate::invite::ANYWHERE)?;
+    }
     let mut node = match up {
         Some(node) => node,
         None => {
@@ -151,7 +155,11 @@ fn wait_until_linked(node: &mut Connection) -> Outcome {
         let info = tree::record(&node.read_file("self/info.json")?)?;
         let (name, parent) = (tree::text(&info, "node"), tree::text(&info, "parent"));
         if !parent.is_empty() {
-            return tell(&format!("{name} has joined: its parent is {parent}"));
+            let listens = match tree::text(&info, "link").as_str() {
+                "" | crate::role::NONE => String::new(),
+                link => format!("; others can join through it at {link}"),
+            };
+            return tell(&format!("{name} has joined: its parent is {parent}{listens}"));
         }
         if Instant::now() >= until {
             let seeking = tree::text(&info, "seeking");

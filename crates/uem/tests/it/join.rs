@@ -28,7 +28,9 @@ fn two_commands_make_a_cloud() {
     assert!(invite.out.starts_with("uem join tls!"), "{}", invite.out);
     let words: Vec<&str> = invite.out.split_whitespace().skip(1).collect();
     let join = b.run(&[&words[..], &["--name", "b", "--no-mount"]].concat());
-    assert_eq!((join.out.as_str(), join.status), ("b has joined: its parent is gw\n", 0), "{}", join.err);
+    assert_eq!(join.status, 0, "{}", join.err);
+    // It may have begun to listen for others by then, and says where.
+    assert!(join.out.starts_with("b has joined: its parent is gw"), "{}", join.out);
     assert!(join.err.contains("no node was up here"), "{}", join.err);
     assert_eq!(b.run(&["run", "--on", "gw", "echo", "hi"]).out, "hi\n");
     assert_eq!(gw.run(&["run", "--on", "b", "echo", "hi"]).out, "hi\n");
@@ -258,7 +260,7 @@ fn hosts_that_ssh_reaches_are_brought_in() {
     for host in ["h1", "h2", "me@h3"] {
         let line = join.out.lines().find(|line| line.starts_with(&format!("{host}: ")));
         assert!(
-            line.is_some_and(|line| line.ends_with("has joined: its parent is gw")),
+            line.is_some_and(|line| line.contains("has joined: its parent is gw")),
             "{}{}",
             join.out,
             join.err
