@@ -65,7 +65,7 @@ fn a_token_is_good_once_and_not_for_ever() {
     let wrong = format!("{}{last}", &token[..token.len() - 1]);
     assert_eq!(c.run(&["join", &addr, &wrong]).status, 2);
     assert_eq!(c.run(&["join", &addr]).status, 2);
-    assert_eq!(c.run(&["join", "tcp!127.0.0.1!1", &token]).status, 2);
+    assert_eq!(c.run(&["join", "tcp!127.0.0.1!0", &token]).status, 2);
     // What was refused has changed nothing, and the token is still good.
     assert_eq!(c.feed(&["join", &addr, "-"], format!("{token}\n").as_bytes()).status, 0);
 }
