@@ -34,8 +34,13 @@ impl Kernel {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["node", id, name, parent] if is_node_name(name) => {
                 let (id, parent) = (id.parse().ok()?, parent.parse().ok()?);
-                if id == self.node.id || self.cloud.by_id.contains_key(&id) {
+                if id == self.node.id {
                     return Some(());
+                }
+                // The last line about a node counts.
+                if let Some(no) = self.cloud.by_id.get(&id).copied() {
+                    self.cloud.forget(no);
+                    self.cloud.gone.clear();
                 }
                 let no = self.enter(id, name)?;
                 let since = self.node.started;
@@ -93,6 +98,12 @@ impl Kernel {
             );
             return Err(Error::new(Errno::PERM, cause));
         }
+        self.forget_below(no);
+        Ok(())
+    }
+
+    /// Forgets a node that cannot be reached, with what is known to be below it.
+    pub(super) fn forget_below(&mut self, no: NodeNo) {
         let mut left = alloc::vec![no];
         while let Some(no) = left.pop() {
             let Some(id) = self.cloud.known(no).map(|known| known.id) else { continue };
@@ -101,7 +112,6 @@ impl Kernel {
             self.journal_gone(no);
             self.cloud.forget(no);
         }
-        Ok(())
     }
 }
 

@@ -72,12 +72,19 @@ impl Kernel {
         };
         let known = &self.cloud.nodes[&no];
         let elsewhere = known.via.is_some_and(|via| via != link);
+        // Who has it below another parent has lost it for good; what is below it goes with it.
+        let moved = elsewhere && known.parent != if direct { self.node.id } else { parent };
         if term < known.term || (term == known.term && elsewhere && down.is_some()) {
             let term = known.term;
-            self.tell(link, format!("moved {id} {term}\n"));
+            if moved {
+                self.tell(link, format!("moved {id} {term}\n"));
+            } else if let Some(known) = self.cloud.nodes.get_mut(&no) {
+                // It knows less than this node does (from its journal), and is to hear of it if it is found elsewhere.
+                known.via.get_or_insert(link);
+            }
             return Some(());
         }
-        let was = if elsewhere { known.via } else { known.was };
+        let was = if moved { known.via } else { known.was };
         let name = self.free_name(id, wanted);
         let attrs = attrs.iter().map(|a| read_attr(a)).collect::<Option<Vec<_>>>()?;
         let known = self.cloud.nodes.get_mut(&no)?;
@@ -102,8 +109,8 @@ impl Kernel {
         Some(())
     }
 
-    /// A node that was below this one took a parent elsewhere. Who has it as a child that is down forgets it, and says so;
-    /// the others pass that on.
+    /// A node that was below this one took a parent elsewhere. Who has it as a child that is down forgets it and what was
+    /// below it, and says so; the others pass that on.
     fn learn_moved(&mut self, id: &str, term: &str) -> Option<()> {
         let (id, term): (NodeId, u64) = (id.parse().ok()?, term.parse().ok()?);
         let Some(no) = self.cloud.by_id.get(&id).copied() else { return Some(()) };
@@ -113,10 +120,7 @@ impl Kernel {
         }
         match known.via {
             Some(via) => self.tell(via, format!("moved {id} {term}\n")),
-            None => {
-                self.journal_gone(no);
-                self.cloud.forget(no);
-            }
+            None => self.forget_below(no),
         }
         Some(())
     }
