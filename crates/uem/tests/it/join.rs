@@ -36,10 +36,11 @@ fn two_commands_make_a_cloud() {
     assert_eq!(gw.run(&["run", "--on", "b", "echo", "hi"]).out, "hi\n");
     let again = gw.run(&["invite", "--token-only"]);
     assert!(again.out.starts_with("uem1-") && !again.err.contains("new trust domain"), "{}", again.err);
-    let doctor = b.run(&["doctor"]).out;
-    for line in ["ok       trust domain: ", "ok       parent: gw", "ok       link listener: none"] {
-        assert!(doctor.lines().any(|found| found.starts_with(line)), "{doctor}");
-    }
+    eventually("all is as it should be", || {
+        let doctor = b.run(&["doctor"]).out;
+        let wanted = ["ok       trust domain: ", "ok       parent: gw", "ok       link listener: tls!*!"];
+        wanted.iter().all(|line| doctor.lines().any(|found| found.starts_with(line)))
+    });
     assert_eq!(std::fs::read_to_string(gw.dir.path().join("s/log")).unwrap(), "", "nothing went wrong");
     let doctor = gw.run(&["doctor"]).out;
     for line in ["ok       link listener: tls!*!", "ok       parent: none: this node is the root"] {
@@ -100,6 +101,29 @@ fn who_was_alone_in_a_domain_may_join_another() {
     invitation(&alone, &[]);
     alone.join(&gw);
     assert_eq!(gw.run(&["run", "--on", "alone", "echo", "hi"]).out, "hi\n");
+}
+
+#[test]
+fn who_reaches_only_a_member_joins_through_it() {
+    let (gw, a, b) =
+        (Home::node("gw", &["--link", "tls!127.0.0.1!0"]), Home::node("a", &[]), Home::node("b", &[]));
+    a.join(&gw);
+    let mut port = String::new();
+    eventually("the member listens too", || {
+        let link = a.info("self/info.json", "link");
+        port = link.strip_prefix("tls!*!").unwrap_or_default().to_string();
+        !port.is_empty()
+    });
+    let (_, token) = invitation(&gw, &[]);
+    let through = format!("tls!127.0.0.1!{port}");
+    let join = b.run(&["join", &through, &token]);
+    assert!(join.out.starts_with("b has joined: its parent is a"), "{}{}", join.out, join.err);
+    eventually("its refusals come through too", || {
+        let again = Home::empty().run(&["join", "--name", "c", &through, &token]);
+        again.err.contains("used already")
+    });
+    assert_eq!(gw.run(&["run", "--on", "b", "echo", "hi"]).out, "hi\n");
+    assert_eq!(gw.cat("tree/gw/a/b/ctl"), "b\n");
 }
 
 #[test]
@@ -212,6 +236,7 @@ while :; do
     esac
 done
 host=${1##*@}; shift
+echo "$host $*" >> "$HOSTS/argv"
 [ "$host" = nowhere ] && { echo "ssh: connect to host nowhere port 22: No route to host" >&2; exit 255; }
 export HOME="$HOSTS/$host"
 mkdir -p "$HOME" && cd "$HOME" || exit 255
@@ -277,6 +302,8 @@ fn hosts_that_ssh_reaches_are_brought_in() {
     assert_eq!(gw.run(&["status", "--on", "phys/lab"]).out.lines().count(), 3);
     let where_it_runs = gw.run(&["run", "--on", "phys/lab", "--", "readlink", "-f", "/proc/self/exe"]);
     assert_eq!(where_it_runs.status, 0, "{}", where_it_runs.err);
+    let argv = std::fs::read_to_string(hosts.dir.path().join("argv")).unwrap();
+    assert!(argv.contains("uem") && !argv.contains("uem1-"), "no command line has a token: {argv}");
     // The same again is no mistake.
     assert_eq!(hosts.uem(&gw, &["join", "ssh!h1", "--no-mount"]).status, 0);
     // And a node is talked to through ssh.
