@@ -118,3 +118,41 @@ fn the_parent_keeps_its_way_to_a_child_whose_child_moves_up() {
         assert_eq!(cloud.cat(who, &format!("net/{name}/ctl")).unwrap().trim(), name);
     }
 }
+
+#[test]
+fn a_gateway_that_comes_back_without_its_child_still_knows_it() {
+    let mut cloud = cloud(&["root", "gw < root", "b < gw", "leaf < b"]);
+    // All three at once: the gateway has nothing but its journal, and its parent knows more than that.
+    for at in [3, 2, 1] {
+        cloud.kill(at);
+    }
+    cloud.restart(1);
+    cloud.run(SETTLED);
+    // Alone, it still has their rows.
+    cloud.block(0, 1);
+    cloud.run(SETTLED);
+    let who = cloud.connect(1, "ericvh");
+    let status = cloud.cat(who, "status").unwrap();
+    for name in ["b", "leaf"] {
+        assert!(status.contains(&format!("{name} down since ")), "{status}");
+    }
+}
+
+#[test]
+fn a_node_that_was_renamed_is_known_by_its_new_name_after_a_restart() {
+    let mut cloud = cloud(&["root", "gw < root", "b < gw"]);
+    // Alone it is called as it wants; linked to the root, where that name is taken, otherwise.
+    let twin = cloud.add_below(1, Plan::named("root"));
+    cloud.run(SETTLED);
+    cloud.kill(twin);
+    cloud.kill(1);
+    cloud.restart(1);
+    cloud.block(0, 1);
+    cloud.run(SETTLED);
+    let who = cloud.connect(1, "ericvh");
+    let status = cloud.cat(who, "status").unwrap();
+    assert!(
+        status.contains("root-") && !status.contains("\nroot down since 2009-08-05T12:00:00.000Z"),
+        "{status}"
+    );
+}

@@ -15,6 +15,7 @@ pub(crate) struct Client {
     pub(super) node: usize,
     id: ClientId,
     uid: Uid,
+    user: String,
     next_fid: u32,
     /// It hung up, or its node died.
     pub(super) gone: bool,
@@ -42,7 +43,7 @@ impl Cloud {
         let uid = host.world.uid(user);
         let id = host.world.connect(true);
         self.settle_accounts(node);
-        self.clients.push(Client { node, id, uid, next_fid: 1, gone: false });
+        self.clients.push(Client { node, id, uid, user: user.into(), next_fid: 1, gone: false });
         let who = self.clients.len() - 1;
         let attach = Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() };
         let reply = self.call(who, attach);
@@ -58,6 +59,11 @@ impl Cloud {
     /// At which node a client is.
     pub fn node_of(&self, who: Who) -> usize {
         self.clients[who].node
+    }
+
+    /// Who a client is.
+    pub(crate) fn user_of(&self, who: Who) -> &str {
+        &self.clients[who].user
     }
 
     /// A fid that the client has not used before.

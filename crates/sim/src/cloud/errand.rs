@@ -20,8 +20,8 @@ pub(super) enum Want {
     Output { node: usize, session: SessionId },
     /// A line that waits for an end.
     Wait { node: usize, session: SessionId },
-    /// A line to a `ctl`.
-    Say,
+    /// A line to the `ctl` of a session.
+    Say { node: usize, session: SessionId },
     /// A file of a machine, and what is in it.
     File { holds: Vec<u8> },
 }
@@ -53,7 +53,7 @@ impl Errand {
         let mut plan = VecDeque::from([Op::Walk { fid: Fid(0), newfid: fid, names: names(&path) }]);
         let access = match want {
             Want::Start { .. } => BOTH,
-            Want::Say => Access { write: true, ..Access::default() },
+            Want::Say { .. } => Access { write: true, ..Access::default() },
             _ => read,
         };
         plan.push_back(Op::Open { fid, access });
@@ -62,7 +62,7 @@ impl Errand {
                 plan.push_back(Op::Read { fid, offset: 0, count: 100, wait: true });
                 plan.push_back(write);
             }
-            Want::Say => plan.push_back(write),
+            Want::Say { .. } => plan.push_back(write),
             Want::Look if path.ends_with("net") || path == "tree" => {
                 plan.push_back(Op::List { fid, cookie: 0, count: 1000 });
             }
@@ -215,7 +215,7 @@ impl Errand {
             Errno::NOENT | Errno::SRCH => cloud.counters.count("paths that were not there"),
             // A user without account; a session that is not one's own; one that has ended.
             Errno::ACCES | Errno::PERM => cloud.counters.count("requests that were not allowed"),
-            Errno::BUSY | Errno::INVAL if self.want == Want::Say => {}
+            Errno::BUSY | Errno::INVAL if matches!(self.want, Want::Say { .. }) => {}
             _ => panic!("nothing that happens explains this: {what}"),
         }
     }
@@ -224,7 +224,7 @@ impl Errand {
         let fid = self.fid;
         let more = Op::Read { fid, offset: offset + data.len() as u64, count: 4096, wait: true };
         match &self.want {
-            Want::Start { .. } | Want::Say => {}
+            Want::Start { .. } | Want::Say { .. } => {}
             Want::Output { node, session } => {
                 let program = &cloud.hosts[*node].world.provider.programs[session];
                 let (from, spool) = (offset as usize, &program.spool[0]);
@@ -263,10 +263,31 @@ impl Errand {
     }
 
     fn wrote(&self, cloud: &mut Cloud) {
+        if let Want::Say { node, session } = self.want
+            && let Some(program) = cloud.hosts[node].world.provider.programs.get(&session)
+        {
+            let (owner, user) = (&*program.launch.user.name, cloud.user_of(self.who));
+            let may = user == owner || user == "root";
+            assert!(may, "{}: it is {owner}'s, and {user} has written to it", self.path);
+            cloud.counters.count("lines written to a session's ctl");
+        }
         let Want::Start { node, token } = self.want else { return };
+        assert_eq!(
+            launched_as(cloud, node, token).as_deref(),
+            Some(cloud.user_of(self.who)),
+            "{}: it runs as whoever asked",
+            self.path
+        );
         assert_eq!(started(cloud, token), [node], "{}: it was started there, once", self.path);
         cloud.counters.count("programs started over links and not");
     }
+}
+
+/// As whom a program with this token was started.
+fn launched_as(cloud: &Cloud, node: usize, token: u64) -> Option<String> {
+    let word = token.to_string().into_bytes();
+    let mut programs = cloud.hosts[node].world.provider.programs.values();
+    programs.find(|p| p.launch.argv.last() == Some(&word)).map(|p| p.launch.user.name.to_string())
 }
 
 /// Where a program with this token was started.

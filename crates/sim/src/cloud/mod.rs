@@ -149,7 +149,12 @@ pub struct Cloud {
     wrap: Wrap,
     careful: bool,
     events: u64,
+    /// Things that have happened at this moment.
+    at_once: u32,
 }
+
+/// No more than this can come of one thing in no time.
+const AT_ONCE: u32 = 100_000;
 
 /// The id of a node by its number: no two begin or end alike.
 fn id_of(at: usize) -> NodeId {
@@ -180,6 +185,7 @@ impl Cloud {
             wrap,
             careful: true,
             events: 0,
+            at_once: 0,
         }
     }
 
@@ -274,6 +280,8 @@ impl Cloud {
             return false;
         };
         let ((at, _), due) = entry.remove_entry();
+        self.at_once = if at > self.clock.mono { 0 } else { self.at_once + 1 };
+        assert!(self.at_once < AT_ONCE, "it comes to rest: {AT_ONCE} things have happened at once");
         self.pass(at);
         self.happen(due);
         true

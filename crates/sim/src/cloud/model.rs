@@ -219,6 +219,7 @@ impl Model {
         let error = cloud.cat(who, &format!("net/{name}/error")).expect_err("it is down");
         assert_eq!(error.errno, Errno::HOSTUNREACH, "{from}: {name}: {error}");
         assert!(error.cause.contains(name) && error.cause.contains("since"), "{from}: {name}: {error}");
+        assert!(!error.cause.trim_end().ends_with(':'), "{from}: {name}: it says why: {error}");
         let took = cloud.clock.mono.since(begun);
         assert!(
             took < Duration::from_secs(1) + 20 * cloud.delays(),

@@ -11,8 +11,6 @@ use std::{collections::BTreeMap, rc::Rc};
 pub enum Fault {
     /// Now and then a line of news is not told.
     DropsNews,
-    /// Two lines of news come in each other's place.
-    ExchangesNews,
     /// Now and then a request of another node is answered twice.
     AnswersTwice,
     /// Now and then a request is not answered.
@@ -51,9 +49,8 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 18] = [
         Fault::DropsNews,
-        Fault::ExchangesNews,
         Fault::AnswersTwice,
         Fault::ForgetsAnAnswer,
         Fault::MissesTheBreak,
@@ -219,9 +216,6 @@ impl Machine for Mutant {
         while let Some(event) = events.pop() {
             let mut done = Vec::new();
             self.kernel.handle(clock, event, &mut done);
-            if self.fault == Fault::ExchangesNews {
-                exchange(&mut done);
-            }
             for effect in done {
                 let (kept, instead) = self.spoil(effect);
                 effects.extend(kept);
@@ -244,16 +238,5 @@ impl Machine for Mutant {
 
     fn sessions(&self) -> (usize, usize) {
         self.kernel.sessions()
-    }
-}
-
-/// Each line of news comes after the one that it should come before.
-fn exchange(done: &mut [Effect]) {
-    for effect in done {
-        if let Effect::News(_, news) = effect {
-            let mut lines: Vec<&[u8]> = news.split_inclusive(|b| *b == b'\n').collect();
-            lines.reverse();
-            *news = lines.concat();
-        }
     }
 }

@@ -10,14 +10,14 @@
 //! | `@ cut NAME` · `@ pull NAME` | the link above it breaks: both ends know · nobody does |
 //! | `@ block NAME NAME` · `@ heal` | no way leads from one to the other · every way is open again |
 
-use super::{Cloud, Plan, faults::Cut};
+use super::{Cloud, Plan, Wrap, faults::Cut};
 use crate::{
     calls::{Calls, Wire},
     driver::{Able, Asked, Conn, Node},
 };
 use kernel::Event;
 use op::{Op, Reply, SessionId, Stream, Tag, Tell, Wall};
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// A cloud to play in.
 pub struct Stage {
@@ -29,7 +29,12 @@ pub struct Stage {
 impl Stage {
     /// Without nodes yet.
     pub fn driver() -> Calls<Stage> {
-        let mut cloud = Cloud::new(0);
+        Stage::driver_of(Rc::new(|kernel| Box::new(kernel)))
+    }
+
+    /// The same, with kernels wrapped like this.
+    pub fn driver_of(wrap: Wrap) -> Calls<Stage> {
+        let mut cloud = Cloud::of(0, wrap);
         cloud.latency = (Duration::ZERO, Duration::ZERO);
         Calls::over(Stage { cloud, at: 0 })
     }

@@ -123,6 +123,7 @@ impl Run {
             92 => self.part(),
             93..=94 => self.move_below(),
             95..=96 => self.slow(),
+            97 => self.family(),
             _ => self.cloud.heal(),
         }
         let span = match self.cloud.rng.u32(0..10) {
@@ -189,9 +190,9 @@ impl Run {
             }
             6..=9 if judged => (format!("net/{name}/{id}/stdout"), Want::Output { node: to, session }),
             10 if judged => (format!("net/{name}/{id}/wait"), Want::Wait { node: to, session }),
-            11 => {
+            11 if judged => {
                 text = ["kill\n", "tag a=b\n", "close stdin\n"][self.cloud.rng.usize(0..3)].into();
-                (format!("net/{name}/{id}/ctl"), Want::Say)
+                (format!("net/{name}/{id}/ctl"), Want::Say { node: to, session })
             }
             12..=13 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
                 let file = ["etc/hostname", "var/big"][self.cloud.rng.usize(0..2)];
@@ -289,6 +290,17 @@ impl Run {
         }
     }
 
+    /// A node and its child die; only the node comes back, and knows of the child from its journal.
+    fn family(&mut self) {
+        let child = self.any();
+        if let Some(parent) = self.cloud.parent(child) {
+            self.note(format!("{child} and {parent} above it are killed, and {parent} started again"));
+            self.cloud.kill(child);
+            self.cloud.kill(parent);
+            self.cloud.restart(parent);
+        }
+    }
+
     fn slow(&mut self) {
         let (at, span) = (self.any(), Duration::from_millis(self.cloud.rng.u64(0..1500)));
         self.note(format!("the link above {at} is {span:?} slow"));
@@ -300,6 +312,9 @@ impl Run {
     /// No more faults; in most rounds everything is well again.
     fn calm(&mut self, round: usize) {
         let well = round == 0 || self.cloud.rng.bool();
+        if !well && self.cloud.rng.bool() {
+            self.family();
+        }
         for at in 0..self.cloud.hosts.len() {
             self.cloud.thaw(at);
             if well {
