@@ -1,4 +1,5 @@
-//! `--on`: which node, or which part of the tree, is meant: `b`, `net/b`, `tree/gw`, `phys/site/rack`, `n[1-3]`.
+//! `--on`: which node, or which part of the tree, is meant: `b`, `net/b`, `tree/gw`, `phys/site/rack`, `n[1-3]`, or what a query
+//! matches: `gpus=1/mem=4G`, `query/x86`, `await/gpus=1`.
 
 use crate::failure::Failure;
 use crate::names;
@@ -20,15 +21,21 @@ impl On {
     /// Understands one place.
     pub(crate) fn parse(text: &str) -> Result<On, String> {
         let parts: Vec<&str> = text.trim_matches('/').split('/').collect();
-        let bad =
-            || format!("{text:?} is no node and no place; write b, n[1-3], net/b, tree/gw or phys/site/rack");
+        let bad = || {
+            format!(
+                "{text:?} is no node and no place; write b, n[1-3], net/b, tree/gw, phys/site/rack or terms as gpus=1/mem=4G"
+            )
+        };
+        let is_term = |name: &&str| name.contains(['=', '<', '>', '~']);
         let fine = |name: &&str| check_name(name).is_ok() && !name.starts_with('-');
-        if !parts.iter().all(fine) {
+        if !parts.iter().all(|name| is_term(name) || fine(name)) {
             return Err(bad());
         }
         match parts[..] {
             ["self"] | ["net", _] | ["tree" | "phys", _, ..] => Ok(On { dir: parts.join("/") }),
-            ["net" | "tree" | "phys"] => Err(bad()),
+            ["net" | "tree" | "phys" | "query" | "await"] => Err(bad()),
+            ["query" | "await", ..] => Ok(On { dir: parts.join("/") }),
+            _ if parts.iter().any(is_term) => Ok(On { dir: format!("query/{}", parts.join("/")) }),
             [name] => Ok(On { dir: format!("net/{name}") }),
             _ => Err(bad()),
         }
@@ -74,10 +81,14 @@ mod tests {
             ("/net/b/", "net/b"),
             ("tree/gw", "tree/gw"),
             ("phys/site/rack", "phys/site/rack"),
+            ("gpus=1", "query/gpus=1"),
+            ("x86/mem>=4G", "query/x86/mem>=4G"),
+            ("query/x86", "query/x86"),
+            ("await/gpus=1", "await/gpus=1"),
         ] {
             assert_eq!(On::parse(text).map(|on| on.dir), Ok(dir.into()), "{text}");
         }
-        for text in ["", "net", "phys", "net/b/c", "b/c", "a b", "../x", "tree/../x", "--json"] {
+        for text in ["", "net", "query", "phys", "net/b/c", "b/c", "a b", "../x", "tree/../x", "--json"] {
             assert!(On::parse(text).is_err(), "{text}");
         }
         assert_eq!(On::parse_all("n[1-2]").unwrap().0.len(), 2);

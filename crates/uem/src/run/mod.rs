@@ -24,8 +24,8 @@ use std::time::Duration;
 /// Run a program as if it were local: stdin, stdout, stderr, signals and exit status are its own
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
-    /// On this node: b, net/b; or the least loaded of tree/gw or phys/site/rack. It begins in your home directory there,
-    /// with that node's environment
+    /// On this node: b, net/b; or the least loaded of tree/gw, phys/site/rack, or of a query: gpus=1/mem=4G. It begins in
+    /// your home directory there, with that node's environment
     #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
     on: Option<Ons>,
     /// Give it a terminal, as for vim or top
