@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The hierarchies that this machine has and lets us use.
 #[derive(Debug, Default)]
 pub(super) struct Cgroups {
-    /// `uem-NODE`.
+    /// `uem-NODE-` and digits of its state directory: two nodes of one name on a machine have groups of their own.
     name: String,
     searched: bool,
     v2: Option<PathBuf>,
@@ -50,10 +50,12 @@ pub(super) struct Kept {
 }
 
 impl Cgroups {
-    pub(super) fn new(node: &str) -> Cgroups {
+    pub(super) fn new(node: &str, state: &Path) -> Cgroups {
         let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        let state = fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
         let mut cgroups = Cgroups::default();
-        cgroups.name = format!("uem-{}", node.chars().map(safe).collect::<String>());
+        let node: String = node.chars().map(safe).collect();
+        cgroups.name = format!("uem-{node}-{:08x}", digits(state.as_os_str().as_encoded_bytes()));
         cgroups
     }
 
@@ -194,6 +196,11 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// The same for the same bytes, in every life of a node: FNV-1a of 32 bits (Fowler, Noll, Vo).
+fn digits(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 impl Drop for Cgroups {

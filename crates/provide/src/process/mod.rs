@@ -136,7 +136,7 @@ impl Processes {
             epoll::add(&epoll, line.fd(), About::Keeper.word(SessionId(0)), epoll::EventFlags::IN)?;
         }
         let starts = Starts::new()?;
-        let mut cgroups = Cgroups::new(&config.node);
+        let mut cgroups = Cgroups::new(&config.node, &config.state);
         cgroups.settle_in();
         epoll::add(&epoll, starts.bell(), About::Starts.word(SessionId(0)), epoll::EventFlags::IN)?;
         let reserve = (now / 8).clamp(32, 256);

@@ -10,6 +10,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_full_disk_loses_nothing", a_full_disk_loses_nothing),
     ("a_full_disk_loses_nothing_of_a_terminal", a_full_disk_loses_nothing_of_a_terminal),
     ("limits_change_while_it_runs", limits_change_while_it_runs),
+    ("nodes_of_one_name_leave_each_other_alone", nodes_of_one_name_leave_each_other_alone),
 ];
 
 const DISK: u64 = 256 << 10;
@@ -103,4 +104,21 @@ fn limits_change_while_it_runs() {
     world.act(Act::Feed { session, data: b"\n".to_vec() });
     world.exit(session);
     assert_eq!(world.out(session), "104857600\n", "{}", world.err(session));
+}
+
+/// On one machine, with a state directory each: as when two users' nodes are called after their host.
+fn nodes_of_one_name_leave_each_other_alone() {
+    let mut one = World::new();
+    let session = one.start_with(&["sleep", "100"], |launch| launch.limits.pids = Some(5));
+    let pid = one.pid(session);
+    if !one.limits_by(session).contains("cgroup") {
+        println!("NOT TESTED: limits are kept without groups here");
+        return;
+    }
+    // The other one starts, and ends what is in the groups of sessions that it does not know.
+    let mut two = World::new();
+    two.processes.clear();
+    two.turn();
+    assert!(crate::world::is_alive(pid), "a node has killed the program of another");
+    one.act(Act::Signal { session, signal: 9, all: true });
 }
