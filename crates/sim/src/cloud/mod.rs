@@ -21,6 +21,7 @@ pub mod model;
 pub mod mutants;
 pub mod play;
 pub mod programs;
+pub mod race;
 pub mod seeds;
 
 use crate::{
