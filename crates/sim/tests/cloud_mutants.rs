@@ -34,6 +34,7 @@ fn every_broken_kernel_of_a_cloud_is_found() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     for fault in Fault::ALL {
+        println!("{fault:?} …");
         let finds = |seed: &u64| panic::catch_unwind(|| seeds::run(*seed, fault.wrap())).is_err();
         match seeds_of(fault).find(finds) {
             None if BY_TRANSCRIPTS.contains(&fault) && a_transcript_finds(fault) => {

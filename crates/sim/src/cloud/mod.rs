@@ -155,7 +155,7 @@ pub struct Cloud {
 }
 
 /// No more than this can come of one thing in no time.
-const AT_ONCE: u32 = 100_000;
+const AT_ONCE: u32 = 5_000;
 
 /// The id of a node by its number: no two begin or end alike.
 fn id_of(at: usize) -> NodeId {
