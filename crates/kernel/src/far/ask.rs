@@ -93,11 +93,16 @@ impl Kernel {
         let purpose = core::mem::replace(&mut asked.purpose, Purpose::Nobody { clunk: None });
         match purpose {
             Purpose::Walk(walking) => {
-                asked.purpose = Purpose::Nobody { clunk: Some(walking.fid) };
-                if walking.in_place.is_none()
-                    && let Some(client) = self.clients.get_mut(&walking.who.client)
-                {
-                    client.fids.remove(&walking.newfid);
+                let (client, newfid) = (walking.who.client, walking.newfid);
+                let walks = Bound::Walking(link, lane, walking.fid);
+                let made = self.far_mut(client, newfid).is_some_and(|far| far.bound == walks);
+                if made && let Some(client) = self.clients.get_mut(&client) {
+                    client.fids.remove(&newfid);
+                }
+                // A fid that was clunked meanwhile was given back by that.
+                if made || walking.in_place.is_some() {
+                    let clunk = Some(walking.fid);
+                    self.asked.entry(old).and_modify(|asked| asked.purpose = Purpose::Nobody { clunk });
                 }
             }
             // It may be open there by now, and is not here: another fid takes its place.
