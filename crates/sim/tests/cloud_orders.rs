@@ -99,3 +99,12 @@ fn what_is_asked_again_goes_over_the_link_that_is_there() {
         assert!(all_orders(kind, &[Again, Clunk, Unlink, Link, Unlink, News]) > 300);
     }
 }
+
+#[test]
+fn a_client_gives_up_while_the_link_holds() {
+    for kind in Kind::ALL {
+        assert!(all_orders(kind, &[Answer, Answer, Flush, Clunk]) >= 12);
+        assert!(all_orders(kind, &[Answer, Answer, Flush, HangUp, Link]) >= 60);
+        assert!(all_orders(kind, &[Answer, Flush, Again, Clunk, Answer]) >= 60);
+    }
+}
