@@ -156,3 +156,98 @@ fn a_node_that_was_renamed_is_known_by_its_new_name_after_a_restart() {
         "{status}"
     );
 }
+
+/// What `emit` has written, over three hops, byte for byte.
+fn stream(mut cloud: Cloud, size: usize, fault: impl Fn(&mut Cloud)) {
+    let who = cloud.connect(0, "ericvh");
+    let (id, _) = cloud.start(who, "net/c/clone", &format!("emit {size} 65536")).unwrap();
+    let read = op::Access { read: true, ..op::Access::default() };
+    let path = format!("net/c/{id}/stdout");
+    let mut fid = cloud.open(who, &path, read).unwrap();
+    let (mut all, mut faults) = (Vec::new(), 0);
+    while all.len() < size {
+        let op = op::Op::Read { fid, offset: all.len() as u64, count: 100_000, wait: true };
+        match cloud.call(who, op) {
+            op::Reply::Data(data) => {
+                assert!(!data.is_empty(), "it ends at {} of {size}", all.len());
+                all.extend(data);
+            }
+            op::Reply::Failed(error) => {
+                // Gone with its link: opened again when there is a way, and read on from where it was.
+                assert!(matches!(error.errno, Errno::HOSTUNREACH | Errno::STALE), "{error}");
+                cloud.call(who, op::Op::Clunk { fid });
+                cloud.run(SETTLED);
+                fid = cloud.open(who, &path, read).unwrap();
+            }
+            reply => panic!("{reply:?}"),
+        }
+        if all.len() > (faults + 1) * size / 5 {
+            faults += 1;
+            fault(&mut cloud);
+        }
+    }
+    assert!(faults >= 4);
+    assert_eq!(
+        cloud.call(who, op::Op::Read { fid, offset: size as u64, count: 1, wait: true }),
+        op::Reply::Data(vec![])
+    );
+    assert!(all == cloud.written(3, id.parse().unwrap()), "every byte as it was written");
+    cloud.hang_up_all();
+    cloud.run(SETTLED);
+    cloud.check_no_fids();
+}
+
+const CHAIN: [&str; 5] = ["a", "gw < a", "hub < gw", "c < hub", "other < gw"];
+
+#[test]
+fn eight_megabytes_come_over_three_hops_whatever_happens_elsewhere() {
+    stream(cloud(&CHAIN), 8 << 20, |cloud| {
+        // Another branch comes and goes, and a node on the way has a short rest.
+        if cloud.is_up(4) {
+            cloud.kill(4)
+        } else {
+            cloud.restart(4)
+        }
+        cloud.freeze(1);
+        cloud.run(Duration::from_secs(1));
+        cloud.thaw(1);
+    });
+}
+
+#[test]
+fn eight_megabytes_come_over_links_that_break() {
+    stream(cloud(&CHAIN), 8 << 20, |cloud| {
+        cloud.cut(2, Cut::Reset);
+        cloud.run(Duration::from_millis(1));
+    });
+    stream(cloud(&CHAIN), 1 << 20, |cloud| {
+        cloud.kill(1);
+        cloud.restart(1);
+    });
+}
+
+#[test]
+fn a_command_to_the_cloud_reaches_whom_it_can_and_counts_the_others() {
+    let mut cloud = cloud(&["root", "gw < root", "b < gw", "c < gw", "d < root", "e < d"]);
+    let who = cloud.connect(4, "ericvh");
+    for at in ["root", "gw", "b", "c", "d", "e"] {
+        cloud.start(who, &format!("net/{at}/clone"), "daemon").unwrap();
+    }
+    cloud.kill(1);
+    cloud.run(SETTLED);
+    let error = cloud.write(who, "ctl", "kill\n").unwrap_err();
+    assert_eq!(error.errno, Errno::HOSTUNREACH);
+    assert!(error.cause.contains("gw is down since"), "{error}");
+    cloud.run(SETTLED);
+    let ended =
+        |cloud: &Cloud, at: usize| cloud.hosts[at].world.provider.programs[&op::SessionId(0)].exit.is_some();
+    assert_eq!([0, 1, 2, 3, 4, 5].map(|at| ended(&cloud, at)), [true, false, false, false, true, true]);
+    // When the gateway is back, so are they; and then each end is named once.
+    cloud.restart(1);
+    cloud.run(SETTLED);
+    cloud.write(who, "ctl", "kill\n").unwrap();
+    let mut said: Vec<String> = cloud.cat(who, "wait").unwrap().lines().map(String::from).collect();
+    said.sort();
+    let named: Vec<&str> = said.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(named, ["b/0", "c/0", "d/0", "e/0", "gw/0", "root/0"]);
+}
