@@ -12,10 +12,13 @@
 //! [`seeds`] plays at random, [`mutants`] are broken clouds, and [`play`] plays transcripts.
 
 mod carry;
+mod chance;
 pub mod client;
 mod errand;
 pub mod faults;
 pub mod files;
+mod host;
+mod lanes;
 mod link;
 pub mod model;
 pub mod mutants;
@@ -32,9 +35,12 @@ use crate::{
 use carry::Due;
 use fastrand::Rng;
 use files::Files;
-use kernel::{Attr, ClientId, Event, Kernel, Lane, LinkId, Node};
+pub(crate) use host::Life;
+use host::id_of;
+pub use host::{Host, Plan};
+use kernel::{Attr, ClientId, Event, Kernel, Lane, Node};
 use link::{Asks, Link};
-use op::{Act, Clock, Mono, NodeId};
+use op::{Clock, Mono, NodeId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -49,81 +55,6 @@ pub const SILENCE: Duration = Duration::from_secs(2);
 
 /// Wraps a node's kernel: to break it.
 pub type Wrap = Rc<dyn Fn(Kernel) -> Box<dyn Machine>>;
-
-/// What a node is to be.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Plan {
-    /// What it calls itself.
-    pub name: String,
-    /// Its id; made from its number if `None`.
-    pub id: Option<NodeId>,
-    /// Where it stands; empty is nowhere.
-    pub loc: String,
-    /// It offers its machine's files.
-    pub fs: bool,
-    /// Users with an account there, of those that every world has.
-    pub users: Vec<&'static str>,
-    /// Its programs run by themselves ([`programs`]); else somebody tells what they do.
-    pub runs: bool,
-}
-
-impl Plan {
-    /// A node of this name with nothing special.
-    pub fn named(name: &str) -> Plan {
-        let users = vec!["root", "ericvh", "alice", "bob", "carol"];
-        Plan { name: name.into(), id: None, loc: String::new(), fs: true, users, runs: true }
-    }
-}
-
-/// What a node does at present.
-#[derive(Debug)]
-pub(crate) enum Life {
-    /// It runs.
-    Up,
-    /// It was stopped, and what happens meanwhile waits.
-    Frozen(Vec<Due>),
-    /// Its process is gone; its programs are not.
-    Dead,
-}
-
-/// A node, and what its host knows.
-pub struct Host {
-    /// Its kernel, and what is around that.
-    pub world: World,
-    /// What it was to be.
-    pub plan: Plan,
-    /// What it is known by.
-    pub id: NodeId,
-    /// What a transcript calls it: nodes can have the same name.
-    pub nick: String,
-    /// What it does.
-    pub(crate) life: Life,
-    /// Whom it takes for its parent: in order, the next when one is gone.
-    pub parents: Vec<usize>,
-    /// It looks for a parent.
-    pub seeks: bool,
-    /// The files of its machine.
-    pub files: Files,
-    /// What its provider was asked, if nobody does it by itself.
-    pub asked: Vec<Act>,
-    tries: usize,
-    dialing: bool,
-    /// Which end of which link it is; that were told to the kernel, or will be.
-    links: BTreeMap<LinkId, (usize, usize)>,
-    /// The other ends, as clients.
-    callers: BTreeMap<ClientId, (usize, usize)>,
-    file_asks: Asks,
-    /// When the last of them is answered.
-    files_last: Mono,
-    next_link: u64,
-    foreign: Vec<String>,
-    /// Who has had it as a child since the model last looked.
-    adopted_by: BTreeSet<usize>,
-    /// Counts its lives.
-    age: u32,
-    owed: usize,
-    ticks: Option<Mono>,
-}
 
 /// All of them.
 pub struct Cloud {
@@ -156,11 +87,6 @@ pub struct Cloud {
 
 /// No more than this can come of one thing in no time.
 const AT_ONCE: u32 = 5_000;
-
-/// The id of a node by its number: no two begin or end alike.
-fn id_of(at: usize) -> NodeId {
-    NodeId((at as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))
-}
 
 impl Cloud {
     /// No nodes yet.

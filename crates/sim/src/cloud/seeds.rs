@@ -5,7 +5,6 @@
 use super::{
     Cloud, Plan, Wrap,
     errand::{Errand, Want, started},
-    faults::Cut,
     model::{Model, SETTLED},
 };
 use crate::{counters::Counters, provider::Stand};
@@ -13,8 +12,8 @@ use op::SessionId;
 use std::{collections::VecDeque, time::Duration};
 
 /// A run under one seed.
-struct Run {
-    cloud: Cloud,
+pub(super) struct Run {
+    pub(super) cloud: Cloud,
     model: Model,
     errands: Vec<Errand>,
     /// Two nodes that are called the same, if there are.
@@ -68,7 +67,7 @@ impl Run {
         self.finish();
     }
 
-    fn note(&mut self, what: impl Into<String>) {
+    pub(super) fn note(&mut self, what: impl Into<String>) {
         if self.trace.len() == 60 {
             self.trace.pop_front();
         }
@@ -104,7 +103,7 @@ impl Run {
         }
     }
 
-    fn any(&mut self) -> usize {
+    pub(super) fn any(&mut self) -> usize {
         self.cloud.rng.usize(0..self.cloud.hosts.len())
     }
 
@@ -229,82 +228,6 @@ impl Run {
                 self.errands.push(errand);
             }
         }
-    }
-
-    fn cut(&mut self) {
-        let (at, how) = (self.any(), Cut::ALL[self.cloud.rng.usize(0..4)]);
-        if self.cloud.cut(at, how) {
-            self.note(format!("the link above {at} is cut: {how:?}"));
-        }
-    }
-
-    fn die(&mut self) {
-        let at = self.any();
-        if self.cloud.is_up(at) && self.cloud.rng.bool() {
-            self.note(format!("{at} dies in its next event"));
-            let effects = self.cloud.rng.usize(0..4);
-            self.cloud.crash(at, effects);
-        } else {
-            self.note(format!("{at} is killed"));
-            self.cloud.kill(at);
-        }
-    }
-
-    fn start_again(&mut self) {
-        for at in 0..self.cloud.hosts.len() {
-            if self.cloud.rng.bool() {
-                self.note(format!("{at} is started again if it is dead"));
-                self.cloud.restart(at);
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        let at = self.any();
-        self.note(format!("{at} is stopped"));
-        self.cloud.freeze(at);
-    }
-
-    fn go_on(&mut self) {
-        for at in 0..self.cloud.hosts.len() {
-            if self.cloud.rng.bool() {
-                self.cloud.thaw(at);
-            }
-        }
-        self.note("some go on");
-    }
-
-    fn part(&mut self) {
-        let side: Vec<bool> = (0..self.cloud.hosts.len()).map(|_| self.cloud.rng.bool()).collect();
-        self.note(format!("parted: {side:?}"));
-        self.cloud.partition(|at| side[at]);
-    }
-
-    /// A node gets another parent: one that was there before it, so that there is no circle.
-    fn move_below(&mut self) {
-        let at = self.any();
-        if at > 0 && self.cloud.hosts[at].seeks {
-            let parent = self.cloud.rng.usize(0..at);
-            self.note(format!("{at} goes below {parent}"));
-            self.cloud.move_below(at, parent);
-        }
-    }
-
-    /// A node and its child die; only the node comes back, and knows of the child from its journal.
-    fn family(&mut self) {
-        let child = self.any();
-        if let Some(parent) = self.cloud.parent(child) {
-            self.note(format!("{child} and {parent} above it are killed, and {parent} started again"));
-            self.cloud.kill(child);
-            self.cloud.kill(parent);
-            self.cloud.restart(parent);
-        }
-    }
-
-    fn slow(&mut self) {
-        let (at, span) = (self.any(), Duration::from_millis(self.cloud.rng.u64(0..1500)));
-        self.note(format!("the link above {at} is {span:?} slow"));
-        self.cloud.delay(at, span);
     }
 
     // ── when it is quiet ───────────────────────────────────────────────────────────────────
