@@ -414,8 +414,9 @@ impl<P: Provider> Node<P> {
         }
         self.mount = None;
         self.links.stop(self.around.now().mono);
-        self.listeners.clear();
+        // Before nobody answers any more: who starts another node then asks a keeper that knows.
         self.provider.stop(keep);
+        self.listeners.clear();
         Some(Stopped { keep })
     }
 }

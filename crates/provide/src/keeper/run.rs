@@ -61,6 +61,8 @@ pub(super) struct Keeper {
     late: Option<(OwnedFd, Instant)>,
     /// When the next node is due; `None` while one runs or none is wanted.
     due: Option<Instant>,
+    /// Another node is wanted as soon as this one, which is stopping, has ended.
+    wanted: bool,
     /// Until then the line is not listened to.
     nap: Option<Instant>,
     /// Deaths in a row, soon after the start.
@@ -88,6 +90,7 @@ impl Keeper {
             node: Node::None,
             late: None,
             due: Some(Instant::now()),
+            wanted: false,
             nap: None,
             failures: 0,
             descriptors: was,
@@ -237,6 +240,10 @@ impl Keeper {
         self.late = Some((line, Instant::now() + LATE));
         match stopping {
             Some(false) => self.exit(),
+            Some(true) if std::mem::take(&mut self.wanted) => {
+                self.failures = 0;
+                self.due = Some(Instant::now());
+            }
             Some(true) => {
                 self.hear_late();
                 if self.sessions.is_empty() {
@@ -302,12 +309,27 @@ impl Keeper {
             return;
         }
         let words: Vec<OsString> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
-        if matches!(self.node, Node::None) {
-            if !words.is_empty() {
-                self.config.node = words;
+        let stopping = match &self.node {
+            Node::None => None,
+            Node::Runs { stopping: Some(keep), .. } => Some(*keep),
+            // It is up.
+            Node::Runs { stopping: None, .. } => {
+                let _hung_up = rustix::net::send(&caller, b"ok", rustix::net::SendFlags::NOSIGNAL);
+                return;
             }
-            self.failures = 0;
-            self.due = Some(Instant::now());
+        };
+        if stopping == Some(false) {
+            return; // all ends: the caller sees that
+        }
+        if !words.is_empty() {
+            self.config.node = words;
+        }
+        match stopping {
+            Some(_) => self.wanted = true,
+            None => {
+                self.failures = 0;
+                self.due = Some(Instant::now());
+            }
         }
         let _hung_up = rustix::net::send(&caller, b"ok", rustix::net::SendFlags::NOSIGNAL);
     }
