@@ -97,10 +97,10 @@ fn strangers_at_the_link_port_are_refused_and_leave_nothing() {
     let log = || std::fs::read_to_string(g.state().join("log")).unwrap_or_default();
     for (knock, end) in &ends {
         // As it is known there: with both versions of IP, an old address is written in the new way.
-        let end = format!("{}]:{}", end.ip(), end.port());
+        let (ip, end) = (end.ip().to_string(), format!(":{}: ", end.port()));
         let mut lines = 0;
         let logged = within(Duration::from_secs(12), || {
-            lines = log().lines().filter(|line| line.contains(&end)).count();
+            lines = log().lines().filter(|line| line.contains(&ip) && line.contains(&end)).count();
             lines > 0
         });
         assert!(logged && lines == 1, "{knock:?} {end} is logged {lines} times:\n{}", log());

@@ -110,3 +110,15 @@ fn a_certificate_that_is_taken_back_ends_open_links() {
     println!("{seeking}");
     assert_eq!(a.ok("uem run --on g -- hostname"), "g\n");
 }
+
+/// A keeper without programs ends as well: whoever comes meanwhile is not told that it does not answer.
+#[test]
+fn a_node_that_goes_down_comes_up_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    let wire = lab.segment(1);
+    let a = lab.host("a", &[&wire]);
+    a.up("");
+    for down in ["down", "down --keep"].iter().cycle().take(30) {
+        a.ok(&format!("uem {down} && uem up --no-mount"));
+    }
+}
