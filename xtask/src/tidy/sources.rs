@@ -32,6 +32,7 @@ const SLEEPS: &[(&str, &str)] = &[
         "looks again, with a deadline, for what another process does; kills at random times",
     ),
     ("crates/uem/tests/it/home.rs", "looks again, with a deadline, for what another process does"),
+    ("crates/uem/tests/lab/ended.rs", "looks again, with a deadline, for what other machines do"),
 ];
 
 /// Names of types that sound empty, and what they say here.
