@@ -26,6 +26,7 @@ mod node;
 mod poll;
 mod provider;
 mod settings;
+mod signals;
 mod users;
 
 pub use around::{Around, Here, now};

@@ -15,14 +15,12 @@ use crate::{
     links::{self, Links},
     poll::Poll,
     provider::Provider,
+    signals::Signals,
 };
 use kernel::{Attr, ClientId, Effect, Event, Kernel, LinkId};
 use mounted::Mounted;
 use op::{Act, Errno, Error, Op, Reply, Tag, Tell, Uid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,7 +44,7 @@ pub struct Node<P: Provider> {
     listeners: Vec<Listener>,
     clients: BTreeMap<ClientId, Wired>,
     mount: Option<Mounted>,
-    signals: UnixStream,
+    signals: Signals,
     next_client: u64,
     asks: VecDeque<Ask>,
     events: VecDeque<Event>,
@@ -136,7 +134,8 @@ impl<P: Provider> Node<P> {
         let (env, started) = (settings.env.clone(), around.now().wall);
         let (id, fs) = (around.id(links.home.id()), settings.fs);
         let node = kernel::Node { id, name, owner, env, attrs, started, fs };
-        let signals = signals(&poll).map_err(said("signals"))?;
+        let signals = Signals::new().map_err(said("signals"))?;
+        poll.add(&signals, SIGNALS, true, false).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
         let mut this = Node {
             kernel: Kernel::new(node),
@@ -262,8 +261,7 @@ impl<P: Provider> Node<P> {
     }
 
     fn signalled(&mut self) {
-        let mut bytes = [0; 64];
-        let _how_often_does_not_matter = self.signals.read(&mut bytes);
+        self.signals.take();
         // The same as `echo down > ctl`, said by the node's owner.
         let owner = self.around.owner();
         let client = self.new_client();
@@ -425,15 +423,4 @@ impl<P: Provider> Node<P> {
 fn listen(settings: &Settings) -> Result<Vec<Listener>, String> {
     let addrs = std::iter::once(Addr::Unix(settings.socket())).chain(settings.ninep.iter().cloned());
     addrs.map(|addr| Listener::new(&addr)).collect()
-}
-
-/// SIGTERM, SIGINT and SIGHUP as something to poll.
-fn signals(poll: &Poll) -> std::io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
-    }
-    poll.add(read.as_fd(), SIGNALS, true, false)?;
-    Ok(read)
 }

@@ -123,7 +123,10 @@ impl Asker {
         let fid = self.walk(root, path)?;
         match self.call(Op::Open { fid, access }) {
             Reply::Opened(..) => Ok(fid),
-            Reply::Failed(error) => Err(error),
+            Reply::Failed(error) => {
+                self.call(Op::Clunk { fid });
+                Err(error)
+            }
             other => panic!("{other:?}"),
         }
     }

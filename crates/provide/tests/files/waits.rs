@@ -3,6 +3,7 @@
 use crate::asking::{Asker, BOTH, READ, WRITE, is_root, me, user};
 use op::{Errno, Fid, Op, Reply, Shape, Tag};
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
+use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -33,8 +34,9 @@ fn pipes_that_nobody_writes_hold_up_nothing() {
     let path = fifo(dir.path(), "p");
     let mut asker = Asker::new();
     let root = asker.attach(&me(), "");
-    // More than there are threads for anybody.
-    let waiting: Vec<Tag> = (0..300)
+    // More than there are threads for anybody, where so many fids can be had.
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(4096) / 16;
+    let waiting: Vec<Tag> = (0..most.min(300))
         .map(|_| {
             let fid = asker.open(root, &path, READ).unwrap();
             asker.ask(read_of(fid))
