@@ -61,8 +61,8 @@ pub(crate) struct Known {
     has_load: bool,
     /// Of several that have it below them, the one with the greatest term is right.
     term: u64,
-    /// The link that led there before it came over another one; told as soon as its term is known.
-    was: Option<LinkId>,
+    /// Other links whose ends have it too, as down: they are told when it is found below another parent.
+    others: BTreeSet<LinkId>,
 }
 
 /// How a node does, as far as others are told.
@@ -266,7 +266,8 @@ impl Kernel {
         }
         let name = self.cloud.nodes[&no].name.clone();
         if let Some(known) = self.cloud.nodes.get_mut(&no) {
-            (known.parent, known.down, known.was) = (parent, None, was);
+            (known.parent, known.down) = (parent, None);
+            known.others.extend(was);
         }
         if name != wanted {
             self.tell(link, format!("name {id} {name}\n"));
@@ -297,7 +298,7 @@ impl Kernel {
             measured: self.clock.mono,
             has_load: false,
             term: 0,
-            was: None,
+            others: BTreeSet::new(),
         };
         self.cloud.nodes.insert(no, known);
         self.cloud.by_id.insert(id, no);
@@ -336,6 +337,9 @@ impl Kernel {
             self.tell_all_above();
         }
         if !above {
+            for known in self.cloud.nodes.values_mut() {
+                known.others.remove(&link);
+            }
             let lost: Vec<NodeNo> =
                 self.cloud.nodes.iter().filter(|(_, k)| k.via == Some(link)).map(|(no, _)| *no).collect();
             for no in lost {
@@ -345,7 +349,7 @@ impl Kernel {
                     continue;
                 }
                 let known = self.cloud.nodes.get_mut(&no).expect("just seen");
-                known.via = None;
+                known.via = known.others.pop_first();
                 let direct = known.parent == self.node.id;
                 let cause = if direct { String::from(why) } else { format!("{name} is down: {why}") };
                 known.down.get_or_insert((self.clock.wall, cause.into()));

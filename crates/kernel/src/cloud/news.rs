@@ -2,7 +2,7 @@
 
 use super::{Known, Load, is_node_name, quoted};
 use crate::{Effect, Kernel, LinkId, event::Attr, limits, notices::What, park::On, words};
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Errno, Error, Mono, NodeId, Wall};
 
@@ -78,13 +78,16 @@ impl Kernel {
             let term = known.term;
             if moved {
                 self.tell(link, format!("moved {id} {term}\n"));
-            } else if let Some(known) = self.cloud.nodes.get_mut(&no) {
+            } else if let Some(known) = self.cloud.nodes.get_mut(&no)
+                && *known.via.get_or_insert(link) != link
+            {
                 // It knows less than this node does (from its journal), and is to hear of it if it is found elsewhere.
-                known.via.get_or_insert(link);
+                known.others.insert(link);
             }
             return Some(());
         }
-        let was = if moved { known.via } else { known.was };
+        let tell = moved || direct;
+        let before = known.via.filter(|_| elsewhere);
         let name = self.free_name(id, wanted);
         let attrs = attrs.iter().map(|a| read_attr(a)).collect::<Option<Vec<_>>>()?;
         let known = self.cloud.nodes.get_mut(&no)?;
@@ -93,7 +96,9 @@ impl Kernel {
         (known.parent, known.down) = if direct { (self.node.id, None) } else { (parent, down) };
         (known.via, known.term, known.attrs) = (Some(link), term, attrs);
         known.drained = *state == "drained";
-        known.was = None;
+        known.others.extend(before);
+        known.others.remove(&link);
+        let others = if tell { core::mem::take(&mut known.others) } else { BTreeSet::new() };
         if old != name {
             self.cloud.by_name.remove(&old);
             self.cloud.by_name.insert(name.clone(), no);
@@ -101,9 +106,7 @@ impl Kernel {
         if *name != **wanted {
             self.tell(link, format!("name {id} {}\n", quoted(&name)));
         }
-        if let Some(was) = was.filter(|was| self.cloud.links.contains_key(was)) {
-            self.tell(was, format!("moved {id} {term}\n"));
-        }
+        others.into_iter().for_each(|other| self.tell(other, format!("moved {id} {term}\n")));
         self.cloud.changed.insert(no);
         self.journal_node(no);
         Some(())
@@ -157,9 +160,16 @@ impl Kernel {
 
     pub(super) fn learn_gone(&mut self, link: LinkId, id: &str) -> Option<()> {
         let no = self.cloud.by_id.get(&id.parse().ok()?).copied();
-        if let Some(no) = no.filter(|no| self.cloud.nodes[no].via == Some(link)) {
-            self.journal_gone(no);
-            self.cloud.forget(no);
+        let Some(known) = no.and_then(|no| self.cloud.nodes.get_mut(&no)) else { return Some(()) };
+        known.others.remove(&link);
+        if known.via == Some(link) {
+            // Who else has it, has it as down.
+            known.via = known.others.pop_first();
+            known.down.get_or_insert((self.clock.wall, "it is not where it was".into()));
+            if let (Some(no), None) = (no, known.via) {
+                self.journal_gone(no);
+                self.cloud.forget(no);
+            }
         }
         Some(())
     }
