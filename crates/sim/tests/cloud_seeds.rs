@@ -13,7 +13,7 @@ fn run(seed: u64) -> Counters {
 
 #[test]
 fn random_clouds_are_as_the_model_says() {
-    let seeds = from_env("UEM_SEEDS").unwrap_or(60);
+    let seeds = from_env("UEM_SEEDS").unwrap_or(50);
     let first = from_env("UEM_FIRST").unwrap_or(0);
     let begun = std::time::Instant::now();
     let mut counters = Counters::default();
