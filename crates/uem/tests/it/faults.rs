@@ -10,6 +10,22 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_millis(400 + 2000);
 const HUNDRED: &str = "for i in $(seq 100); do echo $i; sleep 0.02; done";
 
+/// A process that is stopped until this is dropped, also by a test that fails: a stopped node cannot be told to go.
+struct Stopped(u32);
+
+impl Stopped {
+    fn stop(pid: u32) -> Stopped {
+        signal(pid, "STOP");
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
+
 /// A program on b that writes a hundred lines, and has begun.
 fn hundred(cloud: &Cloud) -> Child {
     let mut child = cloud.a.uem(&["run", "--on", "b", "--", "sh", "-c", HUNDRED]).spawn().unwrap();
@@ -53,14 +69,14 @@ fn a_gateway_that_is_silent_is_given_up_after_two_heartbeats() {
     let child = hundred(&cloud);
     let gw = cloud.gw.pid();
     let from = Instant::now();
-    signal(gw, "STOP");
+    let stopped = Stopped::stop(gw);
     is_cut_off(child, from, "gw");
     let row = cloud.a.run(&["status"]).out;
     assert!(row.contains("gw down since"), "{row}");
     let refused = Instant::now();
     assert_eq!(cloud.a.run(&["run", "--on", "b", "true"]).status, 125);
     assert!(refused.elapsed() < SOON, "nothing waits for who is down");
-    signal(gw, "CONT");
+    drop(stopped);
     all_lines(&cloud.a);
 }
 
