@@ -16,8 +16,12 @@
 //! - `moved ID TERM`: it took another parent, so who still has it as down is to forget it.
 
 mod kept;
+mod name;
 mod news;
 mod stand;
+
+use name::{is_node_name, quoted};
+pub(crate) use name::{loc, within};
 
 use crate::{
     Effect, Kernel, LinkId, Peer,
@@ -27,7 +31,6 @@ use crate::{
     notices::What,
     park::On,
     query::Sets,
-    words,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -147,20 +150,6 @@ impl Known {
             (None, false) => "up",
         }
     }
-}
-
-/// The label `loc` among attributes.
-pub(crate) fn loc(attrs: &[(String, Attr)]) -> Option<&str> {
-    attrs.iter().find_map(|(key, value)| match value {
-        Attr::Text(text) if key == "loc" => Some(text.trim_matches('/')).filter(|text| !text.is_empty()),
-        _ => None,
-    })
-}
-
-/// Whether a location is `of`, or within it; everything is within the empty one.
-pub(crate) fn within(loc: Option<&str>, of: &str) -> bool {
-    let Some(loc) = loc else { return false };
-    of.is_empty() || loc.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Load {
@@ -366,50 +355,5 @@ impl Kernel {
             self.cloud.lost = None;
         }
         self.cloud.seeking = how;
-    }
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = Vec::new();
-    words::quote(text.replace('\n', " ").as_bytes(), &mut out);
-    words::lossy(&out)
-}
-
-/// What a node can be called: one element of a path, and no number, since those are sessions'.
-fn is_node_name(name: &str) -> bool {
-    let odd = |c: char| c == '/' || c.is_control() || c.is_whitespace();
-    !name.is_empty()
-        && name.len() <= limits::NAME
-        && !matches!(name, "." | ".." | "...")
-        && !name.contains(odd)
-        && !name.bytes().all(|b| b.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_location_holds_what_is_below_it() {
-        for (loc, of, holds) in [
-            (Some("a/b"), "", true),
-            (Some("a/b"), "a", true),
-            (Some("a/b"), "a/b", true),
-            (Some("a/bc"), "a/b", false),
-            (Some("a"), "a/b", false),
-            (None, "", false),
-        ] {
-            assert_eq!(within(loc, of), holds, "{loc:?} in {of:?}");
-        }
-    }
-
-    #[test]
-    fn a_node_is_called_what_a_path_can_hold() {
-        for name in ["b", "node01", "a.b-c_d", "7a"] {
-            assert!(is_node_name(name), "{name}");
-        }
-        for name in ["", "7", "..", "...", "a/b", "a b", "a\n"] {
-            assert!(!is_node_name(name), "{name:?}");
-        }
     }
 }

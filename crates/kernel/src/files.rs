@@ -874,14 +874,11 @@ impl Kernel {
     /// Forgets a fid; false if it was not known. A last line without its newline is run now; what fails of it
     /// is in `error`.
     pub(crate) fn clunk(&mut self, client: ClientId, fid: Fid) -> bool {
-        if self.clients.get(&client).is_some_and(|c| c.fids.get(&fid).is_some_and(|f| f.far.is_some())) {
-            // While it is there still: what waits on it is found by it.
-            self.abandon(client, fid);
-        }
         let Some(mut state) = self.clients.get_mut(&client).and_then(|c| c.fids.remove(&fid)) else {
             return false;
         };
         if let Some(far) = state.far.take() {
+            // What was asked of it before is answered there, in order: a write that this comes right behind is done.
             self.clunk_far(&far);
             return true;
         }

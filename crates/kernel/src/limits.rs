@@ -65,7 +65,7 @@ pub const ASKS_PER_LINK: usize = 60_000;
 /// Bytes of one message of news.
 pub const NEWS: usize = 512 << 10;
 /// Bytes of one read or write over a link: what a message of 9P of the largest size has room for.
-pub const FAR_IO: usize = (1 << 20) - 64;
+pub const FAR_IO: usize = (1 << 20) - 24;
 /// Names of one walk over a link.
 pub const FAR_STEPS: usize = 16;
 /// Steps of a far place's name below its node.

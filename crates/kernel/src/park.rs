@@ -115,16 +115,6 @@ impl Parked {
         Some(ask)
     }
 
-    /// What is asked of another node under these tags, by a client.
-    fn far_asks(&self, client: ClientId) -> Vec<(Tag, Tag)> {
-        let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
-        of.filter_map(|((_, tag), (_, ask, _))| match ask {
-            Ask::Far(far) => Some((*tag, *far)),
-            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) => None,
-        })
-        .collect()
-    }
-
     /// Reads and writes of a fid that wait.
     fn of_fid(&self, client: ClientId, fid: Fid) -> Vec<Tag> {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
@@ -251,13 +241,6 @@ impl Kernel {
         for tag in self.parked.of_fid(client, fid) {
             let cause = format!("fid {} was clunked", fid.0);
             self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::BADF, cause)));
-        }
-        for (tag, far) in self.parked.far_asks(client) {
-            if self.asks_of(far, fid) {
-                let cause = format!("fid {} was clunked", fid.0);
-                self.answer_parked(client, tag, Reply::Failed(Error::new(Errno::BADF, cause)));
-                self.flush_there(far);
-            }
         }
     }
 

@@ -128,12 +128,6 @@ impl Kernel {
         self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
     }
 
-    /// Whether a request is a client's read or write of this fid.
-    pub(crate) fn asks_of(&self, tag: Tag, fid: Fid) -> bool {
-        matches!(self.asked.get(&tag), Some(Asked { purpose: Purpose::Op { fid: of, kind, .. }, .. })
-            if *of == fid && matches!(kind, Kind::Read | Kind::Write { .. }))
-    }
-
     pub(super) fn far_mut(&mut self, client: ClientId, fid: Fid) -> Option<&mut Far> {
         self.clients.get_mut(&client)?.fids.get_mut(&fid)?.far.as_deref_mut()
     }
