@@ -147,7 +147,7 @@ fn top_shows_what_runs_and_ends_what_is_chosen() {
 #[test]
 fn a_program_on_another_node_gets_a_terminal_too() {
     let cloud = crate::cloud::Cloud::up();
-    let script = "stty size; trap 'echo caught' INT; while :; do read w; echo got $w; [ \"$w\" = end ] && exit 6; done";
+    let script = "trap 'echo caught' INT; stty size; while :; do read w; echo got $w; [ \"$w\" = end ] && exit 6; done";
     let mut terminal = Terminal::new(&cloud.a, &["run", "-t", "--on", "b", "--", "bash", "-c", script]);
     terminal.shows("33 99");
     assert!(terminal.is_raw());
