@@ -452,7 +452,7 @@ impl Kernel {
         let state = client.fids.get_mut(&fid).expect("looked up above");
         (state.place, state.open, state.prefix) = (place, Some(open), prefix);
         if let Some(id) = place.session() {
-            self.hold(id);
+            self.hold(id, place);
         }
         if access.read
             && let Place::File(Subject::Session(id), row, _) = place

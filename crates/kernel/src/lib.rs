@@ -75,6 +75,8 @@ pub struct Kernel {
     part_timers: BTreeSet<(Mono, ClientId, Fid)>,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
+    /// What is closed now was not closed by anybody: another node cannot be reached.
+    cut_off: bool,
     /// Set by `label`, over what the node was started with.
     labels: Vec<(String, String)>,
     parked: Parked,
@@ -149,6 +151,7 @@ impl Kernel {
             part_timers: BTreeSet::new(),
             fans: BTreeMap::new(),
             next_fan: 0,
+            cut_off: false,
             labels: Vec::new(),
             parked: Parked::default(),
             timers: BTreeSet::new(),

@@ -4,7 +4,7 @@ use crate::{
     ClientId, Effect, Kernel, gone, journal, limits,
     notices::What,
     park::{Ask, On, Outcome},
-    place::Subject,
+    place::{Place, Subject},
     session::{Life, Live, Session, State},
     words,
 };
@@ -475,9 +475,10 @@ impl Kernel {
     // ── the end ────────────────────────────────────────────────────────────────────────────
 
     /// A fid of it was opened.
-    pub(crate) fn hold(&mut self, id: SessionId) {
+    pub(crate) fn hold(&mut self, id: SessionId, place: Place) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.holders += 1;
+            session.cut_off &= !place.is_ctl();
             // Of a member, the group's lease.
             self.settle_life(id);
         }
@@ -492,7 +493,12 @@ impl Kernel {
                 live.readers.remove(&(client, fid, stream));
             }
         }
-        if session.holders == 0 && session.life.kill_on_close {
+        session.cut_off |= self.cut_off;
+        let lease = session.life.lease;
+        if session.holders == 0 && session.life.kill_on_close && session.cut_off {
+            // Nobody has closed it: its link broke. Whoever had it has the lease to come back.
+            self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
+        } else if session.holders == 0 && session.life.kill_on_close {
             self.close_for_good(id);
         } else {
             self.settle_life(id);
@@ -547,6 +553,9 @@ impl Kernel {
         let Some(session) = self.sessions.get(&id) else { return };
         if let Some((group, _)) = session.member_of {
             return self.settle_life(group);
+        }
+        if session.life.kill_on_close && session.holders == 0 && session.expires.is_some() {
+            return;
         }
         let held = |s: &Session| s.holders > 0 || s.runs();
         let busy =

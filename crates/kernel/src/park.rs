@@ -250,9 +250,11 @@ impl Kernel {
         }
         let fids: Vec<Fid> =
             self.clients.get(&client).into_iter().flat_map(|c| c.fids.keys().copied()).collect();
+        self.cut_off = self.callers.contains_key(&client);
         for fid in fids {
             self.clunk(client, fid);
         }
+        self.cut_off = false;
         self.clients.remove(&client);
         self.callers.remove(&client);
     }

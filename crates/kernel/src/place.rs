@@ -124,6 +124,11 @@ impl Place {
         }
     }
 
+    /// Whether whoever holds this holds what it commands.
+    pub(crate) fn is_ctl(self) -> bool {
+        matches!(self, Place::File(_, row, _) if matches!(row.row().kind, files::Kind::Ctl | files::Kind::Clone))
+    }
+
     /// The set that this place speaks of.
     pub(crate) fn set(self) -> Option<u32> {
         match self {

@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) output: [Output; 2],
     /// Open fids that keep it.
     pub(crate) holders: u32,
+    /// Who held it was cut off: until somebody holds its `ctl` again, closing anything of it means nothing.
+    pub(crate) cut_off: bool,
     /// When it is freed, if nothing changes.
     pub(crate) expires: Option<Mono>,
     pub(crate) life: Life,
@@ -145,6 +147,7 @@ impl Session {
             created: now,
             output: [Output::default(); 2],
             holders: 0,
+            cut_off: false,
             expires: None,
             life: Life { lease: limits::LEASE, keep: false, kill_on_close: false, freeing: false },
             why: "",
