@@ -190,6 +190,7 @@ impl Kernel {
             let now = self.clock.wall.0;
             let cloud = &mut self.cloud;
             cloud.term = (cloud.term + 1).max(now);
+            let term = cloud.term;
             cloud.above = Some(link);
             cloud.lost = None;
             cloud.ancestors = alloc::vec![(peer.id, peer.name.clone())];
@@ -199,6 +200,7 @@ impl Kernel {
             cloud.told_load = None;
             cloud.push_at = Some(self.clock.mono);
             cloud.links.insert(link, Tie::new(Some(peer)));
+            self.journal_term(term);
         } else {
             let children = self.cloud.children().count();
             if children >= limits::CHILDREN {

@@ -104,7 +104,7 @@ impl Watch {
         let number = |word: Option<&str>| word.and_then(|w| w.parse().ok()).map(SessionId);
         match words.next() {
             // Numbers that were given out, and other nodes that are known.
-            Some("next" | "node" | "nonode" | "label" | "drained") => {}
+            Some("next" | "node" | "nonode" | "label" | "drained" | "term") => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {
                 let id = number(first)

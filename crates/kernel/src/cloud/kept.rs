@@ -14,6 +14,11 @@ impl Kernel {
         }
     }
 
+    /// A clock that was set back must not make this node's word older than what it said before.
+    pub(super) fn journal_term(&mut self, term: u64) {
+        self.append(format!("term {term}").into_bytes());
+    }
+
     pub(super) fn journal_gone(&mut self, no: NodeNo) {
         let Some(known) = self.cloud.known(no) else { return };
         let line = format!("nonode {}", known.id).into_bytes();
@@ -25,7 +30,8 @@ impl Kernel {
         let nodes = self.cloud.nodes.values().map(journal_line);
         let labels = self.labels.iter().map(|(key, value)| label_line(key, value));
         let drained = self.cloud.drained.then(|| b"drained 1".to_vec());
-        nodes.chain(labels).chain(drained).collect()
+        let term = (self.cloud.term > 0).then(|| format!("term {}", self.cloud.term).into_bytes());
+        nodes.chain(labels).chain(drained).chain(term).collect()
     }
 
     /// A line of the journal that speaks of other nodes, or of this one.
@@ -56,6 +62,7 @@ impl Kernel {
                     self.cloud.gone.clear();
                 }
             }
+            ["term", term] => self.cloud.term = term.parse().ok()?,
             ["drained", on] => self.cloud.drained = on == "1",
             ["label", key, value] => self.set_label(key, value),
             _ => return None,
