@@ -38,7 +38,7 @@ impl Node {
         let state = root.join("target").join(format!("clients-{}", std::process::id()));
         let mut node = Node { uem: uem.to_path_buf(), state, port: String::new() };
         node.uem(&["up", "--no-mount", "--name", "n1", "--ninep", "tcp!127.0.0.1!0"])?;
-        let info = node.uem(&["cat", "info"])?;
+        let info = node.uem(&["cat", "self/info"])?;
         let port = info.lines().find_map(|line| line.strip_prefix("ninep=tcp!127.0.0.1!"));
         node.port = port.ok_or("info does not name the TCP door")?.to_string();
         Ok(node)
