@@ -1,15 +1,13 @@
 //! A client's walk that leaves this node.
 
-use super::{Anchor, Bound, Far, Purpose, Spot, Walking, lane_of, partial};
+use super::{Anchor, Bound, Far, Purpose, Walking, lane_of, partial};
 use crate::{
-    FidState, Kernel, Who,
-    files::{self},
-    limits,
+    FidState, Kernel, Who, files, limits,
     park::{Ask, On, Outcome},
     place::{Place, Subject, View},
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
-use op::{Fid, FileKind, Qid, Reply};
+use op::{Fid, FileKind, Qid, Reply, Uid};
 
 impl Kernel {
     /// The end of a walk that has left this node: the other end is asked.
@@ -18,69 +16,50 @@ impl Kernel {
         who: Who,
         (fid, newfid): (Fid, Fid),
         (anchor, rest): (Anchor, Vec<String>),
-        mut qids: Vec<Option<Qid>>,
+        qids: Vec<Option<Qid>>,
         relative: Option<usize>,
     ) -> Outcome {
         let state = &self.clients[&who.client].fids[&fid];
         let (uid, links) = (state.uid, state.links);
         if let Some((no, view, before)) = self.view_link(anchor, &rest) {
-            if links {
-                let qid = Qid { kind: FileKind::Link, version: 0, path: self.name_path(anchor, &rest) };
-                return self.walked_here(
-                    who,
-                    newfid,
-                    Place::Far,
-                    Some((anchor, rest, qid)),
-                    qids,
-                    uid,
-                    links,
-                );
-            }
-            let spot = match before.is_empty() {
-                true => Spot::Here(Place::Known(no, view)),
-                false => Spot::There(Anchor::Node(no, view), before),
-            };
-            return match spot {
-                Spot::Here(place) => self.walked_here(who, newfid, place, None, qids, uid, links),
-                Spot::There(anchor, rest) => self.walk_far(who, (fid, newfid), (anchor, rest), qids, None),
+            return match (links, before.is_empty()) {
+                (true, _) => {
+                    self.walked_name(who, newfid, FileKind::Link, (anchor, rest), qids, (uid, links))
+                }
+                (false, true) => {
+                    self.walked_here(who, newfid, Place::Known(no, view), None, qids, uid, links)
+                }
+                (false, false) => {
+                    self.walk_far(who, (fid, newfid), (Anchor::Node(no, view), before), qids, None)
+                }
             };
         }
         let (link, base) = match self.route(anchor, self.goes_up(who.client)) {
             Ok(route) => route,
             // What is known of a node that is down is shown all the same.
             Err(_) if self.is_remembered(anchor, &rest) => {
-                let qid = Qid { kind: FileKind::File, version: 0, path: self.name_path(anchor, &rest) };
-                return self.walked_here(
-                    who,
-                    newfid,
-                    Place::Far,
-                    Some((anchor, rest, qid)),
-                    qids,
-                    uid,
-                    links,
-                );
+                return self.walked_name(who, newfid, FileKind::File, (anchor, rest), qids, (uid, links));
             }
             Err(error) => return partial(&qids, error),
         };
         let lane = lane_of(anchor, &rest);
         let user = self.user(who.uid).name.clone();
-        let from = match self.root(link, lane, &user, links) {
+        let root = match self.root(link, lane, &user, links) {
             Ok(fid) => fid,
             Err(error) => return partial(&qids, error),
         };
         let steps = qids.iter().filter(|q| q.is_none()).count();
-        let (root, full) = (from, [&base[..], &rest[..]].concat());
+        let full = [&base[..], &rest[..]].concat();
         // Where the fid that it starts from is there already, only the new names are sent.
-        let (from, names, new) = match (relative, &self.clients[&who.client].fids[&fid].far) {
-            (Some(had), Some(far)) => match &far.bound {
-                Bound::There(l, at, bound)
-                    if (*l, *at) == (link, lane) && rest.len() - had <= limits::FAR_STEPS =>
-                {
-                    (*bound, rest[had..].to_vec(), 0)
-                }
-                _ => (from, [base, rest.clone()].concat(), usize::MAX),
-            },
-            _ => (from, [base, rest.clone()].concat(), usize::MAX),
+        let near = relative.filter(|had| rest.len() - had <= limits::FAR_STEPS).and_then(|had| {
+            match self.clients[&who.client].fids[&fid].far.as_deref()?.bound {
+                Bound::There(over, at, bound) if (over, at) == (link, lane) => Some((bound, had)),
+                Bound::There(..) | Bound::No | Bound::Walking(..) | Bound::Failed(_) => None,
+            }
+        });
+        let (from, names) = match near {
+            Some((bound, had)) => (bound, rest[had..].to_vec()),
+            None => (root, full.clone()),
         };
         let there = self.cloud.links.get_mut(&link).expect("routed over it").fid();
         let qid = Qid { kind: FileKind::Dir, version: 0, path: self.name_path(anchor, &rest) };
@@ -99,19 +78,28 @@ impl Kernel {
             self.clients.get_mut(&who.client).expect("it asks").fids.insert(newfid, state);
             None
         };
-        let whole = names.len();
         let tag = self.walk_there(link, lane, from, there, &names, move |last| {
-            let skip = if new == 0 { 0 } else { last.saturating_sub(steps) };
-            // Of a name that took several walks only the last one's qids are known; those before stand in for it.
-            let qids = match whole == last {
-                true => core::mem::take(&mut qids),
-                false => core::mem::take(&mut qids).into_iter().collect(),
-            };
+            // The names that the client walked are the last; of those in earlier walks no qid is known.
+            let skip = last.saturating_sub(steps);
             let walking =
                 Walking { who, newfid, qids, skip, all: last, in_place, fid: there, root, names: full };
             Purpose::Walk(Box::new(walking))
         });
         Outcome::Park(On::Asked(tag), Ask::Far(tag))
+    }
+
+    /// A walk that ends at a far name which needs nobody to be asked.
+    fn walked_name(
+        &mut self,
+        who: Who,
+        newfid: Fid,
+        kind: FileKind,
+        (anchor, rest): (Anchor, Vec<String>),
+        qids: Vec<Option<Qid>>,
+        (uid, links): (Uid, bool),
+    ) -> Outcome {
+        let qid = Qid { kind, version: 0, path: self.name_path(anchor, &rest) };
+        self.walked_here(who, newfid, Place::Far, Some((anchor, rest, qid)), qids, uid, links)
     }
 
     /// A walk that ends without anybody being asked.
@@ -123,7 +111,7 @@ impl Kernel {
         place: Place,
         far: Option<(Anchor, Vec<String>, Qid)>,
         qids: Vec<Option<Qid>>,
-        uid: op::Uid,
+        uid: Uid,
         links: bool,
     ) -> Outcome {
         let last = far.as_ref().map_or_else(|| self.qid(place), |(.., qid)| *qid);
