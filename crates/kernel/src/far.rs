@@ -85,6 +85,17 @@ pub(crate) enum Bound {
     Failed(Error),
 }
 
+impl Far {
+    /// Whether what is asked of this fid at the other end is asked for this one; if its walk failed, it was.
+    fn is_at(&self, there: Fid) -> bool {
+        match &self.bound {
+            Bound::There(_, _, fid) | Bound::Walking(_, _, fid) => *fid == there,
+            Bound::Failed(_) => true,
+            Bound::No => false,
+        }
+    }
+}
+
 /// Where a walk has come to.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Spot {
@@ -113,7 +124,7 @@ pub(crate) enum Purpose {
     /// A name that is walked again, for what is asked of it next.
     Bind { client: ClientId, fid: Fid, steps: usize },
     /// Anything else that a client asked.
-    Op { who: Who, fid: Fid, kind: Kind },
+    Op { who: Who, fid: Fid, there: Fid, kind: Kind },
     /// The number of a session that was allocated there.
     Named { client: ClientId, fid: Fid },
     /// To `Op::Flush`.

@@ -66,7 +66,9 @@ impl Kernel {
                 }
             }
             Purpose::Named { client, fid } => self.settle_name(client, fid, reply),
-            Purpose::Op { who, fid, kind } => self.settle_op((link, lane), who, fid, kind, reply),
+            Purpose::Op { who, fid, there, kind } => {
+                self.settle_op((link, lane), who, (fid, there), kind, reply);
+            }
             Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
         }
@@ -137,12 +139,13 @@ impl Kernel {
                 }
                 match other {
                     Reply::Walked(found) => {
-                        let failed = names.len() - all + found.len();
+                        let failed = names.len().saturating_sub(all) + found.len();
                         let mut new = found.into_iter().skip(skip);
                         let known: Vec<Qid> = qids.iter().map_while(|q| q.or_else(|| new.next())).collect();
-                        match known.is_empty() {
-                            true => return self.ask_why(who, (link, lane, root), &names[..=failed]),
-                            false => Reply::Walked(known),
+                        match (known.is_empty(), names.get(..=failed)) {
+                            (true, Some(names)) => return self.ask_why(who, (link, lane, root), names),
+                            (true, None) => Reply::errno(Errno::PROTO),
+                            (false, _) => Reply::Walked(known),
                         }
                     }
                     Reply::Failed(error) => {
@@ -175,23 +178,24 @@ impl Kernel {
         &mut self,
         (link, lane): (LinkId, Lane),
         who: Who,
-        fid: Fid,
+        (fid, there): (Fid, Fid),
         kind: Kind,
         reply: Reply,
     ) {
+        // The number may stand for something else by now.
         let state = self.clients.get_mut(&who.client).and_then(|c| c.fids.get_mut(&fid));
+        let state = state.filter(|state| state.far.as_deref().is_some_and(|far| far.is_at(there)));
         let reply = match (kind, reply, state) {
-            (_, Reply::Failed(error), Some(state)) => {
-                let walked = match state.far.as_deref_mut() {
-                    Some(far) => match core::mem::replace(&mut far.bound, Bound::No) {
-                        Bound::Failed(error) => Some(error),
-                        bound => {
-                            far.bound = bound;
-                            None
-                        }
-                    },
-                    None => None,
-                };
+            (_, Reply::Failed(error), state) => {
+                let far = state.and_then(|state| state.far.as_deref_mut());
+                let walked = far.and_then(|far| match &far.bound {
+                    Bound::Failed(why) => {
+                        let why = why.clone();
+                        far.bound = Bound::No;
+                        Some(why)
+                    }
+                    Bound::No | Bound::Walking(..) | Bound::There(..) => None,
+                });
                 Reply::Failed(walked.unwrap_or_else(|| self.refusal(link, lane, error)))
             }
             (Kind::Open(access, made), Reply::Opened(qid, shape), Some(state)) => {
@@ -209,16 +213,12 @@ impl Kernel {
             {
                 Reply::Data([prefix.as_bytes(), b"/", &data].concat())
             }
-            (Kind::Write { offset, done, mut left }, Reply::Wrote(n), Some(state)) if !left.is_empty() => {
+            (Kind::Write { offset, done, mut left }, Reply::Wrote(n), Some(_)) if !left.is_empty() => {
                 let done = done + n;
-                let bound = state.far.as_deref().map(|far| far.bound.clone());
-                let Some(Bound::There(_, _, there) | Bound::Walking(_, _, there)) = bound else {
-                    return self.answer_parked(who.client, who.tag, Reply::errno(Errno::STALE));
-                };
                 let next = left.split_off(left.len().min(limits::FAR_IO));
                 let kind = Kind::Write { offset, done, left: next };
                 let op = Op::Write { fid: there, offset: offset + u64::from(done), data: left };
-                let tag = self.ask(link, lane, Purpose::Op { who, fid, kind }, op);
+                let tag = self.ask(link, lane, Purpose::Op { who, fid, there, kind }, op);
                 return self.park_again(who, On::Asked(tag), Ask::Far(tag));
             }
             (Kind::Write { done, .. }, Reply::Wrote(n), _) => Reply::Wrote(done + n),

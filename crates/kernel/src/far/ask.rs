@@ -106,7 +106,7 @@ impl Kernel {
                 }
             }
             // It may be open there by now, and is not here: another fid takes its place.
-            Purpose::Op { who, fid, kind: Kind::Open(..) } => {
+            Purpose::Op { who, fid, kind: Kind::Open(..), .. } => {
                 if let Some(far) = self.far_mut(who.client, fid)
                     && let Bound::There(_, _, there) | Bound::Walking(_, _, there) = far.bound
                 {

@@ -200,7 +200,7 @@ impl Kernel {
         let removes = matches!(op, Op::Remove { .. });
         let allocates = matches!(kind, Kind::Open(_, None))
             && self.far_mut(who.client, fid).is_some_and(|far| far.rest.last().is_some_and(|n| n == "clone"));
-        let tag = self.ask(link, lane, Purpose::Op { who, fid, kind }, op);
+        let tag = self.ask(link, lane, Purpose::Op { who, fid, there, kind }, op);
         if allocates {
             // Whoever walks on from it means the new session, and which that is has to be known for it.
             if let Some(far) = self.far_mut(who.client, fid) {
