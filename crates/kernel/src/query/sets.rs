@@ -33,6 +33,14 @@ pub(crate) struct Sets {
     numbers: BTreeMap<Set, u32>,
     next: u32,
     matches: BTreeMap<u32, Matches>,
+    forgotten: Set,
+}
+
+impl Default for Set {
+    /// A place that no node can be in.
+    fn default() -> Set {
+        Set::Loc("\0".into())
+    }
 }
 
 /// The leaves of a query: their numbers mean the same as long as it is in use.
@@ -58,7 +66,8 @@ impl Kernel {
     }
 
     pub(crate) fn set(&self, no: u32) -> &Set {
-        self.cloud.sets.sets.get(&no).expect("a set is kept as long as a place speaks of it")
+        // One that was forgotten meanwhile holds nothing.
+        self.cloud.sets.sets.get(&no).unwrap_or(&self.cloud.sets.forgotten)
     }
 
     /// The number of a set. When there are very many, those that no fid stands on are forgotten.
