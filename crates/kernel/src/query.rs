@@ -7,6 +7,7 @@
 //! attribute that is a size or a count), `=` asks for at least that much free, and `==` for exactly so much. Values have units. A term
 //! about sessions makes the answer sessions; else it is nodes.
 
+pub(crate) mod candidates;
 mod sets;
 
 pub(crate) use sets::{Set, Sets};

@@ -250,26 +250,9 @@ impl Kernel {
         Ok((link, lane, there))
     }
 
-    /// Whether the session that is placed in a set goes to another node: the least loaded that takes any.
+    /// Whether the session that is placed in a set goes to another node: the best of those that take any.
     pub(super) fn placed(&self, subject: Subject) -> Result<Option<NodeNo>> {
-        let mut best: Option<(f64, Option<NodeNo>)> = None;
-        let mut offer = |no: Option<NodeNo>, running: u64, attrs: &[(String, crate::Attr)]| {
-            let cpus = attrs.iter().find_map(|(k, v)| match v {
-                crate::Attr::Int(n) if k == "cpus" => Some(*n),
-                _ => None,
-            });
-            let share = (running + 1) as f64 / cpus.unwrap_or(1).max(1) as f64;
-            if best.as_ref().is_none_or(|(least, _)| share < *least) {
-                best = Some((share, no));
-            }
-        };
-        if self.holds_me(subject) && !self.cloud.drained {
-            offer(None, self.running as u64, &self.node.attrs);
-        }
-        for (no, known) in self.set_nodes(subject).filter(|(_, k)| k.down.is_none() && !k.drained) {
-            offer(Some(no), known.load.running, &known.attrs);
-        }
-        best.map(|(_, no)| no)
-            .ok_or_else(|| Error::new(Errno::AGAIN, "no node of this set is up and takes sessions"))
+        let best = self.candidates_in(subject).into_iter().next().map(|candidate| candidate.no);
+        best.ok_or_else(|| Error::new(Errno::AGAIN, "no node of this set is up and takes sessions"))
     }
 }
