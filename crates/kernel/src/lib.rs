@@ -26,7 +26,6 @@ mod notices;
 mod park;
 mod place;
 mod query;
-#[cfg_attr(not(test), expect(dead_code, reason = "the groups that have ranks come next"))]
 mod ranks;
 mod record;
 mod rights;
@@ -36,6 +35,7 @@ mod verbs;
 mod words;
 
 pub use event::{Attr, ClientId, Effect, Event, Gauges, Lane, LinkId, Node, Peer};
+pub use ranks::{Rank, RankSet};
 pub use words::{join, quote, split};
 
 use alloc::{

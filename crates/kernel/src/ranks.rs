@@ -10,29 +10,32 @@ use op::{Errno, Error, Result};
 
 /// A set of ranks. Small where the ranks stand together, whatever their number.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct RankSet {
+pub struct RankSet {
     /// Sorted; no two touch, none is empty.
     ranges: Vec<Range<Rank>>,
 }
 
 /// Its number in a group, from 0.
-pub(crate) type Rank = u32;
+pub type Rank = u32;
 
 impl RankSet {
     /// Nobody.
-    pub(crate) const fn new() -> RankSet {
+    pub const fn new() -> RankSet {
         RankSet { ranges: Vec::new() }
     }
 
     /// All from `range.start` to before `range.end`.
-    pub(crate) fn from_range(range: Range<Rank>) -> RankSet {
+    pub fn from_range(range: Range<Rank>) -> RankSet {
         let mut set = RankSet::new();
         set.insert_range(range);
         set
     }
 
     /// Ranks and ranges between commas, in any order: `7,0-3`. Never empty, and no rank beyond what a group can have.
-    pub(crate) fn parse(text: &str) -> Result<RankSet> {
+    ///
+    /// # Errors
+    /// A sentence that names the word which is none.
+    pub fn parse(text: &str) -> Result<RankSet> {
         let number = |word: &str| -> Option<Rank> {
             let digits = !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
             word.parse().ok().filter(|n| digits && *n < limits::MEMBERS)
@@ -71,22 +74,23 @@ impl RankSet {
     }
 
     /// In ascending order.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = Rank> + '_ {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Rank> + '_ {
         self.ranges.iter().cloned().flatten()
     }
 
     /// The ranges that it is kept as: sorted, and no two touch.
-    pub(crate) fn ranges(&self) -> &[Range<Rank>] {
+    pub fn ranges(&self) -> &[Range<Rank>] {
         &self.ranges
     }
 
-    pub(crate) fn contains(&self, rank: Rank) -> bool {
+    /// Whether a rank is in it.
+    pub fn contains(&self, rank: Rank) -> bool {
         let after = self.ranges.partition_point(|r| r.end <= rank);
         self.ranges.get(after).is_some_and(|r| r.contains(&rank))
     }
 
-    /// Whether it was not in it.
-    pub(crate) fn insert(&mut self, rank: Rank) -> bool {
+    /// Takes one in. Whether it was not in it.
+    pub fn insert(&mut self, rank: Rank) -> bool {
         let new = !self.contains(rank);
         if new {
             self.insert_range(rank..rank.saturating_add(1));
@@ -94,7 +98,8 @@ impl RankSet {
         new
     }
 
-    pub(crate) fn insert_range(&mut self, range: Range<Rank>) {
+    /// Takes in all from `range.start` to before `range.end`.
+    pub fn insert_range(&mut self, range: Range<Rank>) {
         if range.is_empty() {
             return;
         }
@@ -109,8 +114,8 @@ impl RankSet {
         self.ranges.splice(from..to, [whole]);
     }
 
-    /// Whether it was in it.
-    pub(crate) fn remove(&mut self, rank: Rank) -> bool {
+    /// Takes one out. Whether it was in it.
+    pub fn remove(&mut self, rank: Rank) -> bool {
         let at = self.ranges.partition_point(|r| r.end <= rank);
         let Some(range) = self.ranges.get(at).filter(|r| r.contains(&rank)).cloned() else { return false };
         let left = [range.start..rank, rank + 1..range.end].into_iter().filter(|r| !r.is_empty());
@@ -118,34 +123,35 @@ impl RankSet {
         true
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
     /// How many ranks are in it.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ranges.iter().map(ExactSizeIterator::len).sum()
     }
 
     /// The lowest.
-    pub(crate) fn first(&self) -> Option<Rank> {
+    pub fn first(&self) -> Option<Rank> {
         self.ranges.first().map(|r| r.start)
     }
 
     /// The highest.
-    pub(crate) fn last(&self) -> Option<Rank> {
+    pub fn last(&self) -> Option<Rank> {
         self.ranges.last().map(|r| r.end - 1)
     }
 
     /// Takes the lowest out.
-    pub(crate) fn pop_first(&mut self) -> Option<Rank> {
+    pub fn pop_first(&mut self) -> Option<Rank> {
         let first = self.first()?;
         self.remove(first);
         Some(first)
     }
 
     /// Takes the `n` lowest out, or all if there are fewer.
-    pub(crate) fn take_first(&mut self, n: usize) -> RankSet {
+    pub fn take_first(&mut self, n: usize) -> RankSet {
         let mut left = n;
         let mut whole = 0;
         while let Some(range) = self.ranges.get(whole).filter(|r| r.len() <= left) {
@@ -163,7 +169,8 @@ impl RankSet {
         RankSet { ranges: taken }
     }
 
-    pub(crate) fn union_with(&mut self, other: &RankSet) {
+    /// Takes in all of `other`.
+    pub fn union_with(&mut self, other: &RankSet) {
         match other.ranges.as_slice() {
             [] => {}
             [one] => self.insert_range(one.clone()),
@@ -175,7 +182,7 @@ impl RankSet {
     }
 
     /// Takes out all of `other`.
-    pub(crate) fn subtract(&mut self, other: &RankSet) {
+    pub fn subtract(&mut self, other: &RankSet) {
         let mut others = other.ranges.iter().peekable();
         let mut left = Vec::with_capacity(self.ranges.len());
         for mut range in core::mem::take(&mut self.ranges) {
@@ -203,7 +210,7 @@ impl RankSet {
     }
 
     /// Those that are in both.
-    pub(crate) fn intersection(&self, other: &RankSet) -> RankSet {
+    pub fn intersection(&self, other: &RankSet) -> RankSet {
         let (mut mine, mut others) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
         let mut ranges = Vec::new();
         while let (Some(a), Some(b)) = (mine.peek(), others.peek()) {
