@@ -133,6 +133,7 @@ impl Cloud {
             self.loads.remove(&no);
             self.journaled.remove(&no);
             self.gone.push(known.id);
+            self.sets.answers.touch(no);
         }
     }
 }
@@ -264,6 +265,7 @@ impl Kernel {
             self.tell(link, format!("name {id} {name}\n"));
         }
         self.cloud.changed.insert(no);
+        self.cloud.sets.answers.touch(no);
         self.journal_node(no);
     }
 
@@ -295,6 +297,7 @@ impl Kernel {
         self.cloud.by_id.insert(id, no);
         self.cloud.by_name.insert(name, no);
         self.cloud.gone.retain(|gone| *gone != id);
+        self.cloud.sets.answers.touch(no);
         Some(no)
     }
 
@@ -345,6 +348,7 @@ impl Kernel {
                 let cause = if direct { String::from(why) } else { format!("{name} is down: {why}") };
                 known.down.get_or_insert((self.clock.wall, cause.into()));
                 self.cloud.changed.insert(no);
+                self.cloud.sets.answers.touch(no);
             }
         }
         let owner = self.node.owner.uid;

@@ -319,6 +319,9 @@ impl Kernel {
             Op::Read { fid, offset, count, wait } => self.read(who, fid, offset, count, wait),
             Op::Write { fid, offset, data } => self.write(who, fid, offset, data),
             Op::Attach { fid, user, tree } => self.attach(who, fid, user, tree),
+            Op::Walk { fid, newfid, names } if self.walk_measures(who, fid, newfid, &names) => {
+                Outcome::Park(On::Measured, Ask::Op(Op::Walk { fid, newfid, names }))
+            }
             Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names),
             Op::Open { fid, access } => self.open(who, fid, access).into(),
             Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),
@@ -393,7 +396,7 @@ impl Kernel {
         Ok(Reply::Attached(self.qid(place)))
     }
 
-    fn place(&self, who: Who, fid: Fid) -> Result<Place> {
+    pub(crate) fn place(&self, who: Who, fid: Fid) -> Result<Place> {
         let client = self.clients.get(&who.client).ok_or(Errno::STALE)?;
         client.fids.get(&fid).map(|f| f.place).ok_or_else(|| unknown_fid(fid))
     }
@@ -432,6 +435,9 @@ impl Kernel {
                 self.open_file(who, place, subject, row, access)?
             }
         };
+        if let Place::File(subject, ..) = place {
+            self.answer_query(subject);
+        }
         let parts = match place {
             Place::File(subject, row, format) => self.gather(who, fid, subject, row, format).map(Box::new),
             Place::Dir(subject) if self.of_sessions(subject) => {
@@ -482,6 +488,10 @@ impl Kernel {
                     self.truncate(who.uid, place, 0)?;
                 }
                 (place, Shape::Text, OpenState::Plain)
+            }
+            Kind::Ctl if access.write && self.shows_some(subject) => {
+                let cause = "limit= says how many sessions are shown, and a command reaches all that match: leave it out";
+                return Err(Error::new(Errno::OPNOTSUPP, cause));
             }
             Kind::Ctl => (place, Shape::Text, OpenState::Partial(Vec::new())),
             Kind::Clone if self.of_sessions(subject) => {
@@ -558,9 +568,11 @@ impl Kernel {
                     (Some(mut more), _) => self.read_snapshot(who, fid, offset, count, |k| {
                         let mut text = make(k, subject, format);
                         text.append(&mut more);
-                        gather::in_order(text, row.row().name)
+                        k.cut_lines(subject, row.row().name, gather::in_order(text, row.row().name))
                     }),
-                    (None, _) => self.read_snapshot(who, fid, offset, count, |k| make(k, subject, format)),
+                    (None, _) => self.read_snapshot(who, fid, offset, count, |k| {
+                        k.cut_lines(subject, row.row().name, make(k, subject, format))
+                    }),
                 }
             }
             (Kind::Failures, _) => {

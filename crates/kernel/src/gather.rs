@@ -101,7 +101,7 @@ impl Kernel {
         if all.once {
             // Whoever is further down gives up first, so that those above have an answer from him.
             let depth = self.cloud.ancestors.len().min(8) as u32;
-            let at = self.clock.mono + limits::PART * 4_u32.pow(depth) / 5_u32.pow(depth);
+            let at = self.clock.mono + self.patience(subject) * 4_u32.pow(depth) / 5_u32.pow(depth);
             all.deadline = Some(at);
             self.part_timers.insert((at, who.client, fid));
         }
@@ -303,6 +303,7 @@ impl Kernel {
         if cookie > 0 || !matches!(self.set(no), Set::Query(_)) {
             return false;
         }
+        self.answer_query(subject);
         if !self.of_sessions(subject) {
             self.renumber(no, None);
             return false;

@@ -254,6 +254,7 @@ impl Kernel {
         assert!(self.parked.nothing_woken());
         let linked = |asked: &far::Asked| self.cloud.links.contains_key(&asked.link);
         assert!(self.asked.values().all(linked), "nothing is asked over a link that is gone");
+        self.check_answers();
         let waiting = self.callers.keys().all(|client| self.clients.contains_key(client));
         assert!(waiting, "a node that asks is a client");
     }

@@ -54,6 +54,12 @@ pub const TERMS: usize = 32;
 pub const MATCHES: usize = 65_536;
 /// How long an aggregate of sessions waits for a part.
 pub const PART: Duration = Duration::from_secs(2);
+/// The most that it can be told to wait by `timeout=`.
+pub const PART_MOST: Duration = Duration::from_secs(600);
+/// Queries whose answers are kept current, so that asking again costs nothing.
+pub const ANSWERS: usize = 64;
+/// Values of one key that are shown as terms of `query/`.
+pub const VALUES: usize = 64;
 /// Children of one node.
 pub const CHILDREN: usize = 4096;
 /// Nodes above one another, from the root to a leaf.

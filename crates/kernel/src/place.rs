@@ -348,7 +348,7 @@ impl Kernel {
             Place::View(view @ (View::Query | View::Await)) => {
                 Some(here(self.step_in_query(Err(view == View::Await), name)?))
             }
-            Place::Dir(Subject::Set(no)) if up => {
+            Place::Dir(Subject::Set(no)) if up && !self.is_below(no) => {
                 let mut names = self.set_path(no);
                 names.push(name.into());
                 Some(above(names))
@@ -362,6 +362,9 @@ impl Kernel {
             Place::Known(no, view) => Some(Spot::There(Anchor::Node(no, view), alloc::vec![name.into()])),
             Place::Dir(Subject::Node(_) | Subject::Tree) if name == "fs" && self.node.fs => {
                 Some(Spot::There(Anchor::Files, Vec::new()))
+            }
+            Place::Dir(Subject::Node(_) | Subject::Tree) if matches!(name, "query" | "await") => {
+                Some(here(self.query_below(name == "await")))
             }
             Place::Dir(subject) => self.step_in(subject, name).map(here),
             Place::Views(subject) => View::named(name)
@@ -624,12 +627,28 @@ impl Kernel {
                 let path: Arc<str> = match place {
                     Place::Dir(Subject::Set(no)) => match self.set(no) {
                         Set::Loc(path) => path.clone(),
+                        Set::Query(query) if query.terms.is_empty() => {
+                            let terms = self.known_terms().into_iter().enumerate();
+                            let terms = terms.skip(from as usize).take(left);
+                            let kind = Place::View(View::Query);
+                            found.extend(terms.map(|(i, name)| (NUMBERED + i as u64, name, kind)));
+                            return found;
+                        }
+                        // In an order of its own an entry is found again by where it stands.
+                        Set::Query(_) if self.is_ordered(Subject::Set(no)) => {
+                            let all = self.numbered(no).iter().enumerate().skip(from as usize).take(left);
+                            found.extend(all.map(|(at, number)| {
+                                let place = Place::Link(Link::Match(no, *number));
+                                (NUMBERED + at as u64, number.to_string(), place)
+                            }));
+                            return found;
+                        }
                         Set::Query(_) => {
-                            let all = self.numbered(no).into_iter();
-                            let after = all.filter(|number| u64::from(*number) >= from).take(left);
-                            found.extend(after.map(|number| {
-                                let place = Place::Link(Link::Match(no, number));
-                                (NUMBERED + u64::from(number), number.to_string(), place)
+                            let all = self.numbered(no);
+                            let first = all.partition_point(|number| u64::from(*number) < from);
+                            found.extend(all[first..].iter().take(left).map(|number| {
+                                let place = Place::Link(Link::Match(no, *number));
+                                (NUMBERED + u64::from(*number), number.to_string(), place)
                             }));
                             return found;
                         }

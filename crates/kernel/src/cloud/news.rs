@@ -55,6 +55,7 @@ impl Kernel {
                 self.failed(None, self.node.owner.uid, "", "link", &error);
             }
         }
+        self.look_again();
     }
 
     pub(super) fn learn(&mut self, link: LinkId, words: &[&str]) -> Option<()> {
@@ -108,6 +109,7 @@ impl Kernel {
         }
         others.into_iter().for_each(|other| self.tell(other, format!("moved {id} {term}\n")));
         self.cloud.changed.insert(no);
+        self.cloud.sets.answers.touch(no);
         self.journal_node(no);
         Some(())
     }
@@ -154,6 +156,7 @@ impl Kernel {
             self.parked.notify(On::Nodes);
             known.measured = Mono(now.0.saturating_sub(age.as_nanos() as u64));
             self.cloud.loads.insert(no);
+            self.cloud.sets.answers.touch(no);
         }
         Some(())
     }
@@ -166,7 +169,9 @@ impl Kernel {
             // Who else has it, has it as down.
             known.via = known.others.pop_first();
             known.down.get_or_insert((self.clock.wall, "it is not where it was".into()));
-            if let (Some(no), None) = (no, known.via) {
+            let lost = known.via.is_none();
+            no.into_iter().for_each(|no| self.cloud.sets.answers.touch(no));
+            if let (Some(no), true) = (no, lost) {
                 self.journal_gone(no);
                 self.cloud.forget(no);
             }
@@ -217,6 +222,7 @@ impl Kernel {
         self.cloud.by_name.remove(&old);
         self.cloud.by_name.insert(name.into(), no);
         self.cloud.changed.insert(no);
+        self.cloud.sets.answers.touch(no);
         if let Some(link) = via {
             self.tell(link, format!("name {id} {}\n", quoted(name)));
         }

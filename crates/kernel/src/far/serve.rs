@@ -20,11 +20,13 @@ impl Kernel {
         Ok(match place {
             Place::Known(no, view) => Some((Anchor::Node(no, view), Vec::new(), None)),
             Place::View(view) if up => Some((Anchor::Up, alloc::vec![view.name().into()], None)),
-            Place::Dir(Subject::Set(no)) if up => Some((Anchor::Up, self.set_path(no), None)),
+            Place::Dir(Subject::Set(no)) if self.set_goes_up(who, no) => {
+                Some((Anchor::Up, self.set_path(no), None))
+            }
             Place::File(Subject::Cloud, row, format) if up && !row.row().allocates() => {
                 Some((Anchor::Up, alloc::vec![format!("{}{}", row.row().name, format.suffix())], None))
             }
-            Place::File(Subject::Set(no), row, format) if up => {
+            Place::File(Subject::Set(no), row, format) if self.set_goes_up(who, no) => {
                 let mut names = self.set_path(no);
                 names.push(format!("{}{}", row.row().name, format.suffix()));
                 Some((Anchor::Up, names, None))

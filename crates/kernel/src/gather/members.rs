@@ -14,7 +14,10 @@ impl Kernel {
         let Subject::Set(no) = subject else { return true };
         match self.set(no) {
             Set::Loc(path) => cloud::within(cloud::loc(&self.node.attrs), path),
-            Set::Query(query) => query.admits(&self.facts()),
+            Set::Query(query) => match self.limited(query) {
+                Some(nodes) => nodes.contains(&None),
+                None => query.admits(&self.facts()),
+            },
         }
     }
 
@@ -27,11 +30,21 @@ impl Kernel {
             Some(Set::Loc(path)) => cloud::within(known.loc(), path),
             Some(Set::Query(query)) => query.admits(&known.facts()),
         };
-        self.cloud
-            .nodes
-            .iter()
-            .filter(move |(_, known)| is_set && held(known))
-            .map(|(no, known)| (*no, known))
+        // Of a query that says how many, those; of one whose answer is kept, that; else everybody is looked at.
+        let limited = match set {
+            Some(Set::Query(query)) => self.limited(query),
+            Some(Set::Loc(_)) | None => None,
+        };
+        let kept = match subject {
+            Subject::Set(no) if limited.is_none() => self.cloud.sets.answers.of(no),
+            _ => None,
+        };
+        let looks = is_set && limited.is_none() && kept.is_none();
+        let all = looks.then_some(&self.cloud.nodes).into_iter().flatten();
+        let found = all.filter(move |(_, known)| held(known)).map(|(no, _)| *no);
+        let kept = kept.into_iter().flatten().copied();
+        let limited = limited.into_iter().flatten().flatten();
+        found.chain(kept).chain(limited).filter_map(|no| self.cloud.known(no).map(|known| (no, known)))
     }
 
     /// Links below which there is something of a set.
@@ -55,10 +68,21 @@ impl Kernel {
         top.map(|(no, _)| no).collect()
     }
 
-    /// What a set's file is called at the other end of a child link.
+    /// What a set's file is called at the other end of a child link. Those of a query that says how many are named one by one, since
+    /// nobody further down can know which they are.
     pub(super) fn set_names(&self, subject: Subject, file: &str) -> Vec<String> {
         let mut names = match subject {
-            Subject::Set(no) => self.set_path(no),
+            Subject::Set(no) => match self.set(no) {
+                Set::Query(query) if query.shape.limit.is_some() && !query.of_sessions() => {
+                    let nodes: Vec<&str> = self.set_nodes(subject).map(|(_, known)| &*known.name).collect();
+                    alloc::vec!["query".into(), alloc::format!("node={}", nodes.join("|"))]
+                }
+                Set::Query(query) => {
+                    let view = if query.waits { "await" } else { "query" };
+                    core::iter::once(String::from(view)).chain(query.names()).collect()
+                }
+                Set::Loc(_) => self.set_path(no),
+            },
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => Vec::new(),
         };
         names.push(file.into());

@@ -1,11 +1,12 @@
 //! Sets that a path selects: places of `phys/` and queries, kept while somebody stands there; and the numbers of what
 //! a query matches.
 
-use super::{Facts, How, MODIFIERS, Query, Term, compare, natural};
+use super::{Facts, How, Query, Term, Value, answers::Answers, natural, number, term::Of};
 use crate::{
-    Attr, Kernel, Who,
-    cloud::Known,
+    Effect, Kernel, Who,
+    cloud::{Known, NodeNo},
     limits,
+    park::On,
     place::{Link, Place, Subject, View},
     session::Session,
     words,
@@ -17,7 +18,8 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use op::{Errno, Error, Result};
+use core::time::Duration;
+use op::{Errno, Error, Fid, Result};
 
 /// What a path of `phys/` or of `query/` selects.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct Sets {
     numbers: BTreeMap<Set, u32>,
     next: u32,
     matches: BTreeMap<u32, Matches>,
+    pub(crate) answers: Answers,
     forgotten: Set,
 }
 
@@ -48,8 +51,8 @@ impl Default for Set {
 struct Matches {
     leaves: Vec<Arc<str>>,
     numbers: BTreeMap<Arc<str>, u32>,
-    /// Those that matched when it was last listed.
-    now: BTreeSet<u32>,
+    /// Those that matched when it was last listed, in the order in which they are shown.
+    now: Vec<u32>,
 }
 
 impl Known {
@@ -100,7 +103,13 @@ impl Kernel {
             }
             Set::Query(query) => {
                 let view = if query.waits { View::Await } else { View::Query };
-                core::iter::once(view.name().into()).chain(query.names()).collect()
+                let mut path = match query.below {
+                    true => alloc::vec![String::from(View::Net.name()), (*self.node.name).into()],
+                    false => Vec::new(),
+                };
+                path.push(view.name().into());
+                path.extend(query.names());
+                path
             }
         }
     }
@@ -113,15 +122,11 @@ impl Kernel {
                 None => Place::View(View::Phys),
             },
             Set::Query(query) => {
-                let mut terms = query.terms.clone();
-                terms.pop();
-                match terms.is_empty() {
+                let Some(query) = query.parent() else { return Place::Dir(Subject::Node(View::Net)) };
+                match query.terms.is_empty() && !query.below {
                     true if query.waits => Place::View(View::Await),
                     true => Place::View(View::Query),
-                    false => {
-                        let set = Set::Query(Arc::new(Query { terms, waits: query.waits }));
-                        Place::Dir(Subject::Set(self.set_no(set)))
-                    }
+                    false => Place::Dir(Subject::Set(self.set_no(Set::Query(Arc::new(query))))),
                 }
             }
         }
@@ -153,14 +158,11 @@ impl Kernel {
             let cause = format!("a query has at most {} terms", limits::TERMS);
             return Err(Error::new(Errno::NAMETOOLONG, cause));
         }
-        if let Some(key) =
-            MODIFIERS.iter().find(|key| name.strip_prefix(**key).is_some_and(|r| r.starts_with('=')))
-        {
-            let cause =
-                format!("{key}= is not understood yet: a query selects, and does not order or allocate");
-            return Err(Error::new(Errno::OPNOTSUPP, cause));
-        }
         let query = before.with(name)?;
+        if !self.knows_near(&query.shape) && self.cloud.above.is_none() {
+            let cause = format!("{name}: no node is called so, and none has such a location");
+            return Err(Error::new(Errno::NOENT, cause));
+        }
         let (sessions, text, waits) = (query.of_sessions(), query.names().join("/"), query.waits);
         if sessions && waits {
             let cause =
@@ -175,9 +177,47 @@ impl Kernel {
         Ok(Place::Dir(subject))
     }
 
+    /// The directory of queries over this node and what is below it.
+    pub(crate) fn query_below(&mut self, waits: bool) -> Place {
+        let query = Query { waits, below: true, ..Query::default() };
+        Place::Dir(Subject::Set(self.set_no(Set::Query(Arc::new(query)))))
+    }
+
+    /// Whether somebody's requests about a set are for those above.
+    pub(crate) fn set_goes_up(&self, who: Who, no: u32) -> bool {
+        !self.is_below(no) && self.goes_up(who.client)
+    }
+
+    /// Whether a set is one of this node and what is below it, whoever asks.
+    pub(crate) fn is_below(&self, no: u32) -> bool {
+        matches!(self.set(no), Set::Query(query) if query.below)
+    }
+
+    /// Whether a walk is to wait until this node has been measured: it looks at what changes from moment to moment.
+    pub(crate) fn walk_measures(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> bool {
+        let measured = |name: &String| {
+            name.contains(['=', '<', '>']) && Term::parse(name).is_ok_and(|term| term.is_measured())
+        };
+        let Ok(place) = self.place(who, fid) else { return false };
+        let looks = matches!(place, Place::View(View::Query | View::Await)) || place.set().is_some();
+        let through = names.iter().any(|name| matches!(View::named(name), Some(View::Query | View::Await)));
+        if !(looks || through) || self.goes_up(who.client) || !names.iter().any(measured) {
+            return false;
+        }
+        if self.gauges.as_ref().is_some_and(|(at, _)| self.clock.mono.since(*at) < limits::FRESH) {
+            return false;
+        }
+        let Some(client) = self.clients.get_mut(&who.client) else { return false };
+        client.making.insert(newfid);
+        if !self.parked.awaited(&On::Measured) {
+            self.out.push(Effect::Measure);
+        }
+        true
+    }
+
     /// Whether what is opened here waits for a node that matches.
     pub(crate) fn awaits(&self, who: Who, place: Place) -> bool {
-        let (Some(no), false) = (place.set(), self.goes_up(who.client)) else { return false };
+        let Some(no) = place.set().filter(|no| !self.set_goes_up(who, *no)) else { return false };
         let subject = Subject::Set(no);
         match self.set(no) {
             Set::Query(query) if query.waits => {}
@@ -228,7 +268,7 @@ impl Kernel {
     }
 
     fn session_holds(&self, term: &Term, s: &Session) -> bool {
-        let Term::Is { key, how, value: wanted } = term else { return true };
+        let Term::Is { key, how, wanted, .. } = term else { return true };
         let tag = |key: &str| s.tags.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
         let is: Vec<String> = match key.as_str() {
             "user" => alloc::vec![String::from(&*self.user(s.owner).name)],
@@ -246,7 +286,7 @@ impl Kernel {
             "tag" => s.tags.iter().flat_map(|(k, v)| [k.clone(), format!("{k}={v}")]).collect(),
             key => key.strip_prefix("tag.").and_then(tag).into_iter().collect(),
         };
-        let holds = |one: &String, how| compare(&Attr::Text(one.clone()), how, wanted);
+        let holds = |one: &String, how| Value::Text(one).compare(how, wanted);
         match how {
             How::Not => is.iter().all(|one| holds(one, How::Not)),
             how => is.iter().any(|one| holds(one, *how)),
@@ -256,19 +296,21 @@ impl Kernel {
     /// Gives numbers to what matches now: the nodes that are known, or the sessions that were told (`rank node/id` lines).
     pub(crate) fn renumber(&mut self, no: u32, told: Option<&[u8]>) {
         let subject = Subject::Set(no);
+        let Set::Query(query) = self.set(no).clone() else { return };
         let mut leaves: Vec<Arc<str>> = match (self.of_sessions(subject), told) {
             (true, None) => return,
             (true, Some(text)) => {
                 let text = words::lossy(text);
-                text.lines().filter_map(|line| line.split(' ').nth(1)).map(Arc::from).collect()
+                let lines = text.lines().filter_map(|line| line.split(' ').nth(1));
+                let mut leaves: Vec<Arc<str>> = lines.map(Arc::from).collect();
+                leaves.sort_by(|a, b| natural(a, b));
+                leaves.truncate(query.shape.limit.map_or(usize::MAX, |n| n as usize));
+                leaves
             }
-            (false, _) => {
-                let me = self.holds_me(subject).then(|| self.node.name.clone());
-                me.into_iter().chain(self.set_nodes(subject).map(|(_, known)| known.name.clone())).collect()
-            }
+            (false, _) => self.names_in_order(subject),
         };
-        leaves.sort_by(|a, b| natural(a, b));
         leaves.truncate(limits::MATCHES);
+        let ordered = query.shape.orders();
         let matches = self.cloud.sets.matches.entry(no).or_default();
         matches.now.clear();
         for leaf in leaves {
@@ -281,8 +323,92 @@ impl Kernel {
                     number
                 }
             };
-            matches.now.insert(number);
+            matches.now.push(number);
         }
+        // A number is a place in the listing, unless the query says another order.
+        if !ordered {
+            matches.now.sort_unstable();
+        }
+    }
+
+    /// The names of a set's nodes, in the order in which they are shown.
+    pub(crate) fn names_in_order(&self, subject: Subject) -> Vec<Arc<str>> {
+        let me = self.holds_me(subject);
+        let query = match subject {
+            Subject::Set(no) => match self.set(no) {
+                Set::Query(query) => Some(&**query),
+                Set::Loc(_) => None,
+            },
+            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
+        };
+        let items = self.items(me, self.set_nodes(subject).map(|(no, _)| no));
+        let everywhere = Query::default();
+        let items = self.arrange(items, query.unwrap_or(&everywhere), None);
+        items.into_iter().map(|item| item.name.clone()).collect()
+    }
+
+    /// Nodes of a query that says how many: which they are.
+    pub(crate) fn limited(&self, query: &Query) -> Option<Vec<Option<NodeNo>>> {
+        if query.shape.limit.is_none() || query.of_sessions() {
+            return None;
+        }
+        let me = query.admits(&self.facts());
+        let others = self.cloud.nodes.iter().filter(|(_, known)| query.admits(&known.facts()));
+        let items = self.items(me, others.map(|(no, _)| *no));
+        Some(self.arrange(items, query, None).into_iter().map(|item| item.no).collect())
+    }
+
+    /// Whether a set's nodes are shown in an order of their own; else they are shown by name.
+    pub(crate) fn is_ordered(&self, subject: Subject) -> bool {
+        matches!(subject, Subject::Set(no) if matches!(self.set(no), Set::Query(query) if query.shape.orders()))
+    }
+
+    /// How long an aggregate of this set waits for a part.
+    pub(crate) fn patience(&self, subject: Subject) -> Duration {
+        let told = match subject {
+            Subject::Set(no) => match self.set(no) {
+                Set::Query(query) => query.shape.timeout,
+                Set::Loc(_) => None,
+            },
+            Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
+        };
+        told.unwrap_or(limits::PART)
+    }
+
+    /// Whether only some of the sessions that match are shown.
+    pub(crate) fn shows_some(&self, subject: Subject) -> bool {
+        self.session_limit(subject).is_some()
+    }
+
+    fn session_limit(&self, subject: Subject) -> Option<u32> {
+        match subject {
+            Subject::Set(no) if self.of_sessions(subject) => match self.set(no) {
+                Set::Query(query) => query.shape.limit,
+                Set::Loc(_) => None,
+            },
+            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) | Subject::Session(_) => None,
+        }
+    }
+
+    /// As many lines about sessions as a query asks for; what could not be reached is shown in any case.
+    pub(crate) fn cut_lines(&self, subject: Subject, file: &str, text: Vec<u8>) -> Vec<u8> {
+        let limit = self.session_limit(subject).filter(|_| file != "info");
+        let Some(mut left) = limit else { return text };
+        let is_down = |line: &[u8]| {
+            line.split(|b| *b == b' ').nth(1) == Some(b"down")
+                || line.windows(14).any(|at| at == b"\"state\":\"down\"" || at == b"state=\"down\" ")
+        };
+        let mut out = Vec::new();
+        for line in text.split_inclusive(|b| *b == b'\n') {
+            if !is_down(line) {
+                if left == 0 {
+                    continue;
+                }
+                left -= 1;
+            }
+            out.extend_from_slice(line);
+        }
+        out
     }
 
     /// The leaf that has a number in a query: `node`, or `node/id`.
@@ -292,41 +418,50 @@ impl Kernel {
     }
 
     /// Numbers of what matched when that was last looked at.
-    pub(crate) fn numbered(&self, no: u32) -> Vec<u32> {
-        self.cloud
-            .sets
-            .matches
-            .get(&no)
-            .map(|matches| matches.now.iter().copied().collect())
-            .unwrap_or_default()
+    pub(crate) fn numbered(&self, no: u32) -> &[u32] {
+        self.cloud.sets.matches.get(&no).map_or(&[], |matches| &matches.now)
     }
 
-    /// Terms that something matches, for who looks into `query` and for completion.
+    /// Terms that something matches, for who looks into `query` and for completion: of each key the values that there are, the
+    /// most frequent ones if they are many.
     pub(crate) fn known_terms(&self) -> Vec<String> {
-        let mut terms = BTreeSet::new();
-        let own = [("id", true), ("pid", true), ("ninep", true), ("link", true)];
-        let all = core::iter::once(&self.node.attrs).chain(self.cloud.nodes.values().map(|k| &k.attrs));
-        for (key, value) in all.flatten() {
-            let text = crate::record::plain(value);
-            if !own.contains(&(key, true))
-                && !text.contains(['/', ' '])
-                && !text.is_empty()
-                && terms.len() < limits::MATCHES
-            {
-                terms.insert(format!("{key}={text}"));
+        let own = ["id", "pid", "ninep", "link", "web"];
+        let mut keys: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+        // Of a resource it is asked what is free: only what would be found is shown.
+        let mut most: BTreeMap<&str, f64> = BTreeMap::new();
+        let me = self.facts();
+        for facts in core::iter::once(me).chain(self.cloud.nodes.values().map(Known::facts)) {
+            for (key, value) in facts.attrs {
+                if own.contains(&key.as_str()) {
+                    continue;
+                }
+                if let Some(free) = facts.free(Of::key(key), key) {
+                    let most = most.entry(key).or_insert(free);
+                    *most = most.max(free);
+                }
+                let text = crate::record::plain(value);
+                if !text.is_empty() && !text.contains(['/', ' ']) && text.len() < limits::NAME / 2 {
+                    *keys.entry(key).or_default().entry(text).or_default() += 1;
+                }
             }
         }
-        // Of a resource it is asked what is free: only what would be found is shown.
-        let me = self.facts();
-        let holds =
-            |term: &Term| me.holds(term) || self.cloud.nodes.values().any(|known| known.facts().holds(term));
-        terms.retain(|text| match Term::parse(text) {
-            Ok(term) => !term.is_resource() || holds(&term),
-            Err(_) => false,
-        });
+        let mut terms = Vec::new();
+        for (key, values) in keys {
+            let mut values: Vec<(String, usize)> = values.into_iter().collect();
+            if let Some(most) = most.get(key) {
+                values.retain(|(value, _)| number(value).is_none_or(|n| n <= *most));
+            }
+            values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| natural(&a.0, &b.0)));
+            values.truncate(limits::VALUES);
+            terms.extend(values.into_iter().map(|(value, _)| format!("{key}={value}")));
+        }
         let users = self.sessions.values().map(|s| s.owner).collect::<BTreeSet<_>>();
-        terms.extend(users.into_iter().map(|uid| format!("user={}", self.user(uid).name)));
+        terms.extend(
+            users.into_iter().take(limits::VALUES).map(|uid| format!("user={}", self.user(uid).name)),
+        );
         terms.extend(["state=running", "state=ended"].map(String::from));
-        terms.into_iter().collect()
+        terms.sort_by(|a, b| natural(a, b));
+        terms.dedup();
+        terms
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     place::{Subject, View},
     record::{Format, Record},
 };
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::time::Duration;
 use op::Wall;
 
@@ -44,8 +44,18 @@ impl Kernel {
             down_row(parent, *since, why, format, &mut row);
             rows.push((parent, row));
         }
-        rows.sort_by(|a, b| a.0.cmp(b.0));
+        self.in_shown_order(subject, &mut rows, |row| row.0);
         rows.into_iter().for_each(|(_, row)| out.extend(row));
+    }
+
+    /// By name, or in the order that a query asks for.
+    fn in_shown_order<R>(&self, subject: Subject, rows: &mut [R], name: impl Fn(&R) -> &str) {
+        if !self.is_ordered(subject) {
+            return rows.sort_by(|a, b| name(a).cmp(name(b)));
+        }
+        let names = self.names_in_order(subject);
+        let at: BTreeMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (&**name, at)).collect();
+        rows.sort_by_key(|row| at.get(name(row)).copied());
     }
 
     /// What a set of nodes has together.
@@ -105,7 +115,7 @@ impl Kernel {
             };
             rows.push((&known.name, parent, known.state(), known.loc()));
         }
-        rows.sort_unstable();
+        self.in_shown_order(subject, &mut rows, |row| row.0);
         for (name, parent, state, loc) in rows {
             let mut r = Record::default();
             r.text("node", name).text("parent", parent).text("state", state).text("loc", loc.unwrap_or("-"));
