@@ -82,3 +82,17 @@ pub const GATHERED: usize = 256 << 10;
 pub const PUSH: Duration = Duration::from_secs(5);
 /// Bytes that the journal may grow to before it is written anew, unless what lives needs more.
 pub const JOURNAL: u64 = 8 << 20;
+/// Bytes of a record that are held until it is whole; a longer one goes on as it comes, and nothing comes between.
+pub const RECORD: usize = 1 << 20;
+/// Bytes of one frame.
+pub const FRAME: usize = 2 << 20;
+/// Bytes of a frame's header: as many ranks as a group can have, every second one.
+pub const FRAME_HEAD: usize = 256 << 10;
+/// Bytes of one member or share that wait for their turn in a group's output, and of the output for the spool.
+pub const FLOW: usize = 256 << 10;
+/// Bytes of one group's output that wait in all for their records to be whole; beyond it, a shorter record is long.
+pub const FLOW_ALL: usize = 64 << 20;
+/// Bytes of different outputs that `stdout fold` keeps at each level.
+pub const FOLD: usize = 64 << 20;
+/// Bytes of a group's stdin that wait for one member or share.
+pub const DEALT: usize = 256 << 10;
