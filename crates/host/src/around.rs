@@ -16,8 +16,8 @@ pub trait Around {
     fn id(&self, of_key: NodeId) -> NodeId {
         of_key
     }
-    /// What is fixed about the machine.
-    fn attributes(&self) -> Vec<(String, Attr)>;
+    /// What the machine is; `state` is the node's state directory.
+    fn attributes(&self, state: &Path) -> Vec<(String, Attr)>;
     /// What changes; `state` is the node's state directory.
     fn gauges(&self, state: &Path) -> Gauges;
     /// Who users are.
@@ -39,8 +39,8 @@ impl Around for Here {
         Uid(rustix::process::geteuid().as_raw())
     }
 
-    fn attributes(&self) -> Vec<(String, Attr)> {
-        machine::attributes()
+    fn attributes(&self, state: &Path) -> Vec<(String, Attr)> {
+        machine::attributes(Path::new("/"), state)
     }
 
     fn gauges(&self, state: &Path) -> Gauges {

@@ -1,5 +1,7 @@
 //! What this machine is and how it does, read from where Linux says it (proc(5)).
 
+mod gpus;
+
 use kernel::{Attr, Gauges};
 use op::Usage;
 use std::fs::read_to_string;
@@ -14,21 +16,30 @@ pub fn host_name() -> String {
     if plain.is_empty() { "localhost".into() } else { plain }
 }
 
-/// Attributes that stay as they are while the node runs.
-pub(crate) fn attributes() -> Vec<(String, Attr)> {
+/// What the machine is: attributes that seldom change while the node runs. `state` is the node's state directory; files of the
+/// system are below `root`, which is `/` but in tests.
+pub(crate) fn attributes(root: &Path, state: &Path) -> Vec<(String, Attr)> {
     let uname = rustix::system::uname();
     let text = |s: &std::ffi::CStr| Attr::Text(s.to_string_lossy().into_owned());
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let mut gpus = gpus::models(root);
+    let count = gpus.len() as u64;
+    gpus.dedup();
+    let disk = rustix::fs::statvfs(state).map_or(0, |s| s.f_blocks * s.f_frsize);
+    let model = (!gpus.is_empty()).then(|| ("gpu", Attr::Text(gpus.join(","))));
     [
         ("arch", text(uname.machine())),
         ("os", Attr::Text("linux".into())),
         ("kernel", text(uname.release())),
         ("cpus", Attr::Int(cpus)),
         ("mem", Attr::Size(meminfo("MemTotal:"))),
+        ("disk", Attr::Size(disk)),
+        ("gpus", Attr::Int(count)),
         ("pid", Attr::Int(u64::from(std::process::id()))),
         ("version", Attr::Text(env!("CARGO_PKG_VERSION").into())),
     ]
     .into_iter()
+    .chain(model)
     .map(|(key, value)| (key.into(), value))
     .collect()
 }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod files;
+mod measured;
 mod mounted;
 mod peers;
 
@@ -18,6 +19,7 @@ use crate::{
     signals::Signals,
 };
 use kernel::{Attr, ClientId, Effect, Event, Kernel, LinkId};
+use measured::Measured;
 use mounted::Mounted;
 use op::{Act, Errno, Error, Op, Reply, Tag, Tell, Uid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +39,7 @@ pub struct Node<P: Provider> {
     provider: P,
     journal: Journal,
     around: Box<dyn Around>,
+    measured: Measured,
     settings: Settings,
     poll: Rc<Poll>,
     links: Links,
@@ -117,7 +120,10 @@ impl<P: Provider> Node<P> {
         around.users().refresh();
         let uid = around.owner();
         let (owner, _) = around.users().by_uid(uid);
-        let mut attrs = around.attributes();
+        let measured = around.attributes(&settings.state);
+        let mut attrs = measured.clone();
+        // Whoever starts the node knows better than what is measured.
+        attrs.retain(|(key, _)| !settings.labels.iter().any(|(label, _)| label == key));
         // Bound before the tree is there, so that it can say where; answered when it is.
         let listeners = listen(&settings)?;
         let further: Vec<String> =
@@ -141,6 +147,7 @@ impl<P: Provider> Node<P> {
             kernel: Kernel::new(node),
             provider,
             journal,
+            measured: Measured { attrs: measured, at: around.now().mono },
             around,
             poll,
             links,
@@ -352,7 +359,8 @@ impl<P: Provider> Node<P> {
             }
             Effect::WakeAt(at) => self.wake_at = at,
             Effect::Measure => {
-                self.events.push_back(Event::Measured(self.around.gauges(&self.settings.state)))
+                self.measure_again();
+                self.events.push_back(Event::Measured(self.around.gauges(&self.settings.state)));
             }
             Effect::Gauge(session, pid) => {
                 let usage = self.provider.usage(session, pid);

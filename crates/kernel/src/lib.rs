@@ -198,7 +198,7 @@ impl Kernel {
             Event::News(link, text) => self.news(link, &text),
             Event::Unlinked { link, why, left } => self.unlinked(link, &why, left),
             Event::Seeking(how) => self.sought(how),
-            Event::Attr(key, value) => self.set_attr(&key, value),
+            Event::Attr(key, value) => self.told_attr(&key, value),
             Event::Tick => {}
             Event::DiskFull(full) => self.disk_full = full,
         }

@@ -88,7 +88,7 @@ impl Around for Elsewhere {
         sim::machine::node().id
     }
 
-    fn attributes(&self) -> Vec<(String, Attr)> {
+    fn attributes(&self, _: &Path) -> Vec<(String, Attr)> {
         sim::machine::node().attrs
     }
 

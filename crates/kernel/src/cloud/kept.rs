@@ -76,8 +76,15 @@ impl Kernel {
         self.set_attr(key, (!value.is_empty()).then(|| Attr::Text(value.into())));
     }
 
+    /// What the host says of the machine; a label of the same name says it better.
+    pub(crate) fn told_attr(&mut self, key: &str, value: Option<Attr>) {
+        if !self.labels.iter().any(|(label, text)| label == key && !text.is_empty()) {
+            self.set_attr(key, value);
+        }
+    }
+
     /// What the host says of itself is not for the journal: it says so again.
-    pub(crate) fn set_attr(&mut self, key: &str, value: Option<Attr>) {
+    fn set_attr(&mut self, key: &str, value: Option<Attr>) {
         self.node.attrs.retain(|(k, _)| k != key);
         self.node.attrs.extend(value.map(|value| (key.into(), value)));
         self.cloud.changed_self = true;

@@ -127,7 +127,7 @@ impl Modifier {
     }
 
     pub(super) fn is_measured(&self) -> bool {
-        matches!(self, Modifier::Sort(key, _) if matches!(Of::key(key), Of::Load | Of::Users | Of::MemFree | Of::Disk))
+        matches!(self, Modifier::Sort(key, _) if matches!(Of::key(key), Of::Load | Of::Users | Of::MemFree | Of::DiskFree))
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) enum Of {
     Running,
     Sessions,
     MemFree,
+    DiskFree,
     Disk,
     Up,
     Slots,
@@ -143,7 +144,7 @@ impl Term {
     pub(crate) fn is_measured(&self) -> bool {
         match self {
             Term::Is { key, of, how, .. } => match of {
-                Of::Load | Of::Users | Of::MemFree | Of::Disk => true,
+                Of::Load | Of::Users | Of::MemFree | Of::DiskFree | Of::Disk => true,
                 Of::Attr => key == "mem" && *how == How::Eq,
                 Of::Session | Of::Name | Of::Running | Of::Sessions | Of::Up | Of::Slots => false,
             },
@@ -171,7 +172,8 @@ impl Of {
             "running" => Of::Running,
             "sessions" => Of::Sessions,
             "mem_free" => Of::MemFree,
-            "disk_free" | "disk" => Of::Disk,
+            "disk_free" => Of::DiskFree,
+            "disk" => Of::Disk,
             "up" => Of::Up,
             "slots" => Of::Slots,
             key if SESSION_KEYS.contains(&key) || key.starts_with("tag.") => Of::Session,
@@ -269,7 +271,8 @@ impl<'a> Facts<'a> {
             Of::Running => Value::Int(self.load.running),
             Of::Sessions => Value::Int(self.load.sessions),
             Of::MemFree => Value::Int(self.load.mem_free),
-            Of::Disk => Value::Int(self.load.disk_free),
+            Of::DiskFree => Value::Int(self.load.disk_free),
+            Of::Disk => Value::of(self.attr("disk")?),
             Of::Up => Value::Int((self.state == "up").into()),
             Of::Slots => Value::Int(slots(self.attrs).into()),
             Of::Session => return None,
@@ -305,6 +308,7 @@ impl<'a> Facts<'a> {
             | Of::Running
             | Of::Sessions
             | Of::MemFree
+            | Of::DiskFree
             | Of::Up => None,
         }
     }
@@ -403,6 +407,7 @@ mod tests {
             ("cpus", Attr::Int(8)),
             ("mem", Attr::Size(16 << 30)),
             ("gpus", Attr::Text("2".into())),
+            ("disk", Attr::Size(100 << 30)),
             ("fpga", Attr::Text("2".into())),
             ("scratch", Attr::Text("80G".into())),
             ("rack", Attr::Text("r7".into())),
@@ -467,6 +472,8 @@ mod tests {
             ("mem=6G", false),
             ("disk=9G", true),
             ("disk=10G", false),
+            ("disk>=100G", true),
+            ("disk_free<=9G", true),
             ("gpus=1", true),
             ("gpus=3", false),
             ("gpus==1", false),
