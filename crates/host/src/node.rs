@@ -343,6 +343,13 @@ impl<P: Provider> Node<P> {
                 };
                 self.answer(client, tag, reply);
             }
+            Effect::Fetch { session, stream, offset, count } => {
+                let mut data = vec![0; count as usize];
+                // What cannot be read is not there; who waits for it is told so by the kernel.
+                let n = self.provider.read_spool(session, stream, offset, &mut data).unwrap_or(0);
+                data.truncate(n);
+                self.events.push_back(Event::Fetched { session, stream, offset, data });
+            }
             Effect::Act(act) => {
                 if let Act::Start(_) = act {
                     // Should the node die now, it must know of the program it began to start.

@@ -109,6 +109,17 @@ pub enum Event {
     Measured(Gauges),
     /// To [`Effect::Gauge`]: what a running program has used; `None` if nobody can tell.
     Gauged(SessionId, Option<Usage>),
+    /// To [`Effect::Fetch`]: at most so many bytes; fewer, or none, if they cannot be had any more.
+    Fetched {
+        /// Whose output.
+        session: SessionId,
+        /// Which output.
+        stream: Stream,
+        /// From here.
+        offset: u64,
+        /// The bytes.
+        data: Vec<u8>,
+    },
     /// A line of the journal of an earlier life, in order.
     Recall(Vec<u8>),
     /// That was the whole journal: sessions that ran are adopted.
@@ -131,6 +142,17 @@ pub enum Effect {
         client: ClientId,
         /// Which request.
         tag: Tag,
+        /// Whose output.
+        session: SessionId,
+        /// Which output.
+        stream: Stream,
+        /// From here.
+        offset: u64,
+        /// So many bytes; never 0.
+        count: u32,
+    },
+    /// Answer with [`Event::Fetched`]: bytes of a spool for the kernel itself; they are there.
+    Fetch {
         /// Whose output.
         session: SessionId,
         /// Which output.

@@ -189,6 +189,8 @@ impl Kernel {
                 self.push_own_load();
                 self.parked.notify(On::Nodes);
             }
+            // The groups that ask for bytes come next.
+            Event::Fetched { .. } => {}
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
             Event::Recalled => self.recall_done(),

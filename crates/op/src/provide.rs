@@ -186,6 +186,18 @@ pub enum Act {
         /// Bytes from the start of the stream.
         offset: u64,
     },
+    /// Write these bytes to the spool of a session that runs nothing itself. At offset 0 it begins anew. Only one `Append` a
+    /// stream is under way; answered by `Grew` when all is written. Where that cannot be, `Full` is told, and it is tried again.
+    Append {
+        /// Which.
+        session: SessionId,
+        /// Which output.
+        stream: Stream,
+        /// Bytes from the start of the stream: where the spool ends.
+        offset: u64,
+        /// Never empty.
+        data: Vec<u8>,
+    },
     /// Give everything back: processes that are left are killed, spools removed. Nothing is answered.
     Free(SessionId),
 }

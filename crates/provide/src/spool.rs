@@ -135,6 +135,25 @@ impl Spool {
         Ok(n)
     }
 
+    /// Writes at its end, and lets the file go again: what is written so comes in large pieces, and seldom.
+    pub(crate) fn append(&mut self, mut data: &[u8]) -> Result<(), (usize, Errno)> {
+        let all = data.len();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&*self.path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| (0, e))?;
+        while !data.is_empty() {
+            match rustix::io::pwrite(&file, data, self.len) {
+                Ok(0) => return Err((all - data.len(), Errno::IO)),
+                Ok(wrote) => {
+                    self.len += wrote as u64;
+                    data = &data[wrote..];
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err((all - data.len(), errno)),
+            }
+        }
+        Ok(())
+    }
+
     /// Lets the bytes before `offset` go. Where the file system cannot punch holes they stay on the disk, and
     /// count as gone all the same: it is the reader's promise that makes room, not the disk.
     pub(crate) fn trim(&mut self, offset: u64) {

@@ -84,6 +84,7 @@ impl Pair {
                 | Effect::WakeAt(_)
                 | Effect::Measure
                 | Effect::Gauge(..)
+                | Effect::Fetch { .. }
                 | Effect::FindUser(_)
                 | Effect::Admit(_)
                 | Effect::Ask { .. }
@@ -159,7 +160,7 @@ impl Pair {
         match self.world.due.get(nth) {
             Some(Due::Measure) => self.model.measured(),
             Some(Due::Gauge(id)) => self.model.gauged(id.0),
-            Some(Due::FindUser(_)) | None => {}
+            Some(Due::FindUser(_) | Due::Fetch { .. } | Due::Told(_)) | None => {}
         }
         let done = self.world.pay(nth);
         self.compare(&done, None)
@@ -215,7 +216,11 @@ fn asked(act: &Act) -> Option<Ask> {
         Act::Unfeed(id) => Ask::Unfeed(id.0),
         Act::CloseStdin(id) => Ask::CloseStdin(id.0),
         Act::Free(id) => Ask::Free(id.0),
-        Act::Adopt { .. } | Act::Resize { .. } | Act::Limit { .. } | Act::Trim { .. } => return None,
+        Act::Adopt { .. }
+        | Act::Resize { .. }
+        | Act::Limit { .. }
+        | Act::Trim { .. }
+        | Act::Append { .. } => return None,
     })
 }
 

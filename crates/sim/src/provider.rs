@@ -55,6 +55,8 @@ pub struct Provider {
     pub programs: BTreeMap<SessionId, Program>,
     /// Adopted in vain: never had, or lost.
     pub lost: BTreeSet<SessionId>,
+    /// What the kernel wrote itself, for groups, and what of it was let go.
+    pub written: BTreeMap<(SessionId, Stream), (Vec<u8>, u64)>,
     /// Sessions that were ever started, to see that none is started twice.
     pub started: BTreeSet<SessionId>,
     next_pid: u32,
@@ -74,6 +76,7 @@ pub fn session_of(act: &Act) -> SessionId {
         | Act::Resize { session, .. }
         | Act::Limit { session, .. }
         | Act::Trim { session, .. }
+        | Act::Append { session, .. }
         | Act::Freeze(session)
         | Act::Thaw(session)
         | Act::Unfeed(session)
@@ -115,6 +118,26 @@ impl Provider {
                 }
                 None => drop(self.lost.insert(id)),
             },
+            Act::Append { stream, offset, data, .. } => {
+                let (spool, trimmed) = self.written.entry((id, *stream)).or_default();
+                if *offset == 0 {
+                    (*spool, *trimmed) = (Vec::new(), 0);
+                }
+                assert_eq!(*offset, spool.len() as u64, "appended at the end of a spool: {act:?}");
+                assert!(!data.is_empty(), "nothing is appended: {act:?}");
+                spool.extend(data);
+            }
+            Act::Trim { stream, offset, .. } if self.written.contains_key(&(id, *stream)) => {
+                let (spool, trimmed) = self.written.entry((id, *stream)).or_default();
+                assert!(
+                    (*trimmed..=spool.len() as u64).contains(offset),
+                    "trimmed where nothing is: {act:?}"
+                );
+                *trimmed = *offset;
+            }
+            Act::Free(_) if self.written.keys().any(|(of, _)| *of == id) => {
+                self.written.retain(|(of, _), _| *of != id);
+            }
             Act::Free(_) => {
                 if !self.lost.remove(&id) {
                     let program = must(self.programs.remove(&id), "is not here", act);
@@ -183,6 +206,10 @@ impl Provider {
 
     /// The bytes of an `AnswerSpool`; panics if they are not there.
     pub fn read(&self, id: SessionId, stream: Stream, offset: u64, count: u32) -> Vec<u8> {
+        if let Some((spool, trimmed)) = self.written.get(&(id, stream)) {
+            assert!(count > 0 && offset >= *trimmed, "bytes that are there are answered");
+            return spool[offset as usize..][..count as usize].to_vec();
+        }
         let program =
             self.programs.get(&id).unwrap_or_else(|| panic!("no spool of {id:?} is left to answer from"));
         let (spool, from) = (&program.spool[stream as usize], offset as usize);
@@ -272,7 +299,9 @@ impl Program {
                 self.trimmed[*stream as usize] = *offset;
             }
             Act::Resize { .. } | Act::Limit { .. } => {}
-            Act::Start(_) | Act::Adopt { .. } | Act::Free(_) => unreachable!("not of one program: {act:?}"),
+            Act::Start(_) | Act::Adopt { .. } | Act::Append { .. } | Act::Free(_) => {
+                unreachable!("not of one program: {act:?}")
+            }
         }
     }
 }

@@ -221,6 +221,10 @@ pub(crate) fn asked(asked: &Asked) -> String {
         Act::Resize { size, .. } => format!("resize {id} {}x{}", size.rows, size.cols),
         Act::Limit { limits: l, .. } => format!("limit {id}{}", limits(l)),
         Act::Trim { stream, offset, .. } => format!("trim {id} {} {offset}", stream_name(*stream)),
+        Act::Append { stream, offset, data, .. } => {
+            let text = String::from_utf8_lossy(data);
+            format!("append {id} {} {offset} {text:?}", stream_name(*stream))
+        }
         Act::Free(_) => format!("free {id}"),
     };
     format!("! {said}")

@@ -74,6 +74,7 @@ impl Watch {
             Effect::WakeAt(_)
             | Effect::Measure
             | Effect::Gauge(..)
+            | Effect::Fetch { .. }
             | Effect::FindUser(_)
             | Effect::Admit(_)
             | Effect::Ask { .. }
@@ -143,6 +144,7 @@ impl Watch {
             | Act::Unfeed(_)
             | Act::CloseStdin(_)
             | Act::Resize { .. }
+            | Act::Append { .. }
             | Act::Limit { .. } => {}
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     watch::Watch,
 };
 use kernel::{ClientId, Effect, Event, Gauges, Kernel, LinkId};
-use op::{Act, Clock, Fid, Mono, Op, Reply, SessionId, Tag, Tell, Uid, Usage, User};
+use op::{Act, Clock, Fid, Mono, Op, Reply, SessionId, Stream, Tag, Tell, Uid, Usage, User};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
@@ -30,6 +30,19 @@ pub enum Due {
     Gauge(SessionId),
     /// [`Effect::FindUser`].
     FindUser(String),
+    /// [`Effect::Fetch`], with the bytes.
+    Fetch {
+        /// Whose.
+        session: SessionId,
+        /// Which output.
+        stream: Stream,
+        /// From here.
+        offset: u64,
+        /// They.
+        data: Vec<u8>,
+    },
+    /// The provider has done what it does at once.
+    Told(Tell),
 }
 
 /// One node and what is around it.
@@ -167,6 +180,10 @@ impl World {
             }
             Effect::Act(ref act) => {
                 self.provider.asked(act);
+                if let Act::Append { session, stream, offset, data } = act {
+                    let (session, stream, len) = (*session, *stream, offset + data.len() as u64);
+                    self.due.push_back(Due::Told(Tell::Grew { session, stream, len }));
+                }
                 self.asked.push(act.clone());
                 effect
             }
@@ -186,6 +203,11 @@ impl World {
             }
             Effect::Measure => {
                 self.due.push_back(Due::Measure);
+                effect
+            }
+            Effect::Fetch { session, stream, offset, count } => {
+                let data = self.provider.read(session, stream, offset, count);
+                self.due.push_back(Due::Fetch { session, stream, offset, data });
                 effect
             }
             Effect::Gauge(id, _) => {
@@ -305,6 +327,10 @@ impl World {
     pub fn pay(&mut self, nth: usize) -> Vec<Effect> {
         match self.due.remove(nth) {
             Some(Due::Measure) => self.event(Event::Measured(self.gauges.clone())),
+            Some(Due::Fetch { session, stream, offset, data }) => {
+                self.event(Event::Fetched { session, stream, offset, data })
+            }
+            Some(Due::Told(tell)) => self.tell(tell),
             Some(Due::Gauge(id)) => self.event(Event::Gauged(id, USAGE)),
             Some(Due::FindUser(name)) => {
                 let found =
@@ -406,6 +432,8 @@ impl World {
         self.told_users.clear();
         self.replies.clear();
         self.due.clear();
+        // A node that starts lets go what nobody of its journal has written.
+        self.provider.written.clear();
         self.asked.clear();
         (self.wake, self.down, self.dead, self.crash_after) = (None, None, false, None);
         self.recall()

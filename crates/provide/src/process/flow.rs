@@ -122,6 +122,10 @@ impl Processes {
 
     /// Tries again an output whose spool could not be written.
     pub(super) fn unstick(&mut self, session: SessionId, stream: Stream, tells: &mut Vec<Tell>) {
+        if self.written.contains_key(&(session, stream)) {
+            self.append_on(session, stream, tells);
+            return;
+        }
         let Some(program) = self.programs.get_mut(&session) else { return };
         let output = program.output(stream);
         output.stuck = false;
@@ -136,6 +140,9 @@ impl Processes {
     }
 
     pub(super) fn trim(&mut self, session: SessionId, stream: Stream, offset: u64) {
+        if let Some(written) = self.written.get_mut(&(session, stream)) {
+            return written.spool.trim(offset);
+        }
         let Some(program) = self.programs.get_mut(&session) else { return };
         let limit = program.limits.output;
         let output = program.output(stream);

@@ -37,6 +37,7 @@ mod reap;
 mod signal;
 mod start;
 mod starting;
+mod written;
 
 use crate::keeper::{Held, Inheritance, Line};
 use crate::sys;
@@ -53,6 +54,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use written::Written;
 
 /// What a provider of processes is made with.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct Processes {
     descriptors: i32,
     /// In boxes, since most of a table's places are empty and very many that ended may be kept.
     programs: HashMap<SessionId, Box<Program>>,
+    /// What the kernel writes itself.
+    written: HashMap<(SessionId, Stream), Written>,
     /// Programs that are children of this process.
     pids: HashMap<i32, SessionId>,
     launcher: Arc<Launcher>,
@@ -154,6 +158,7 @@ impl Processes {
             boot: boot.chars().take(8).collect(),
             descriptors: i32::try_from(now.saturating_sub(reserve)).unwrap_or(i32::MAX),
             programs: HashMap::new(),
+            written: HashMap::new(),
             pids: HashMap::new(),
             launcher: Arc::new(Launcher::new(was)),
             stack: Stack::new()?,
@@ -195,7 +200,13 @@ impl Processes {
             Act::Resize { session, size } => self.resize(session, size),
             Act::Limit { session, limits } => self.limit(session, limits, tells),
             Act::Trim { session, stream, offset } => self.trim(session, stream, offset),
-            Act::Free(session) => self.free(session),
+            Act::Append { session, stream, offset, data } => {
+                self.append(session, stream, offset, data, tells);
+            }
+            Act::Free(session) => {
+                self.free_written(session);
+                self.free(session);
+            }
         }
     }
 
@@ -289,6 +300,9 @@ impl Processes {
     }
 
     fn spool(&self, session: SessionId, stream: Stream) -> io::Result<&crate::spool::Spool> {
+        if let Some(written) = self.written.get(&(session, stream)) {
+            return Ok(&written.spool);
+        }
         let program = self.programs.get(&session).ok_or(io::ErrorKind::NotFound)?;
         Ok(match stream {
             Stream::Out => &program.out.spool,

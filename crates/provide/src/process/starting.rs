@@ -117,6 +117,7 @@ impl Starting {
             | Act::CloseStdin(_)
             | Act::Resize { .. }
             | Act::Limit { .. }
+            | Act::Append { .. }
             | Act::Trim { .. } => {
                 let kind = std::mem::discriminant(&act);
                 self.later.retain(|old| std::mem::discriminant(old) != kind);
@@ -263,6 +264,7 @@ impl Processes {
             | Act::Feed { session, .. }
             | Act::Resize { session, .. }
             | Act::Limit { session, .. }
+            | Act::Append { session, .. }
             | Act::Trim { session, .. } => *session,
         };
         match self.starts.all.get_mut(&session) {

@@ -13,6 +13,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("trimming_makes_room", trimming_makes_room),
     ("sixty_four_megabytes_through_cat", sixty_four_megabytes_through_cat),
     ("feeding_what_does_not_read", feeding_what_does_not_read),
+    (
+        "what_the_kernel_writes_itself_is_read_like_any_output",
+        what_the_kernel_writes_itself_is_read_like_any_output,
+    ),
     ("a_terminal_is_one", a_terminal_is_one),
     ("a_terminal_ends_its_input", a_terminal_ends_its_input),
 ];
@@ -203,4 +207,24 @@ fn a_terminal_ends_its_input() {
         world.closed(session);
         assert!(world.out(session).contains("done"), "{:?}", world.out(session));
     }
+}
+
+fn what_the_kernel_writes_itself_is_read_like_any_output() {
+    let mut world = World::new();
+    let (session, stream) = (SessionId(7), Stream::Out);
+    let append = |offset, data: &[u8]| Act::Append { session, stream, offset, data: data.to_vec() };
+    world.act(append(0, b"one\n"));
+    assert_eq!(world.tells.last(), Some(&Tell::Grew { session, stream, len: 4 }));
+    let large = vec![b'x'; 3 << 20];
+    world.act(append(4, &large));
+    assert_eq!(world.tells.last(), Some(&Tell::Grew { session, stream, len: 4 + large.len() as u64 }));
+    let mut buf = [0; 8];
+    assert_eq!(world.processes.read_spool(session, stream, 0, &mut buf).unwrap(), 8);
+    assert_eq!(&buf, b"one\nxxxx");
+    // Begun anew, nothing of what was before is left.
+    world.act(append(0, b"two\n"));
+    assert_eq!(world.processes.read_spool(session, stream, 0, &mut buf).unwrap(), 4);
+    assert_eq!(&buf[..4], b"two\n");
+    world.act(Act::Free(session));
+    assert!(world.processes.read_spool(session, stream, 0, &mut buf).is_err());
 }

@@ -124,6 +124,7 @@ impl Cloud {
                 | Effect::WakeAt(_)
                 | Effect::Measure
                 | Effect::Gauge(..)
+                | Effect::Fetch { .. }
                 | Effect::FindUser(_)
                 | Effect::Down { .. } => {}
             }

@@ -45,6 +45,7 @@ pub(super) fn after(act: &Act) -> Option<(SessionId, Step, Duration)> {
         | Act::Resize { .. }
         | Act::Limit { .. }
         | Act::Trim { .. }
+        | Act::Append { .. }
         | Act::Free(_) => return None,
     })
 }
