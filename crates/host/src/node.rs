@@ -378,7 +378,10 @@ impl<P: Provider> Node<P> {
                 Some(user) if *user.name == *name || user.uid.0.to_string() == name => Event::User(user),
                 Some(_) | None => Event::NoUser(name),
             }),
-            Effect::Admit(name) => self.events.push_back(Event::User(self.around.users().admit(&name))),
+            Effect::Admit(name) => {
+                let user = self.around.users().admit(&name);
+                self.events.push_back(Event::Admitted(name, user));
+            }
             Effect::Ask { link: LinkId::FILES, tag, op, .. } => self.ask_files(tag, op),
             Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
                 self.for_links(effect)

@@ -101,6 +101,8 @@ pub enum Event {
     Attr(String, Option<Attr>),
     /// Who a user is.
     User(Arc<User>),
+    /// To [`Effect::Admit`]: whom another node means by this name. The user may be called otherwise.
+    Admitted(String, Arc<User>),
     /// To [`Effect::FindUser`]: there is none of that name.
     NoUser(String),
     /// A provider tells.
@@ -176,7 +178,7 @@ pub enum Effect {
     Gauge(SessionId, u32),
     /// Answer with [`Event::User`] or [`Event::NoUser`]: a login name or a number.
     FindUser(String),
-    /// Answer with [`Event::User`], in any case: a login name of this machine, or a name that only other nodes know, which
+    /// Answer with [`Event::Admitted`], in any case: a login name of this machine, or a name that only other nodes know, which
     /// gets a number from [`op::Uid::FOREIGN`] on.
     Admit(String),
     /// Ask the node at the other end of a link. Answered by [`Event::Answered`], unless the link goes first. The first request

@@ -358,14 +358,14 @@ impl Kernel {
     fn attach(&mut self, who: Who, fid: Fid, user: String, tree: String) -> Outcome {
         let mut uid = who.uid;
         if self.callers.contains_key(&who.client) {
-            match self.users.values().find(|known| *known.name == *user) {
-                Some(known) => uid = known.uid,
+            match self.admitted.get(&user) {
+                Some(known) => uid = *known,
                 None => {
-                    if !self.parked.awaited(&On::User(user.clone())) {
+                    if !self.parked.awaited(&On::Admitted(user.clone())) {
                         self.out.push(Effect::Admit(user.clone()));
                     }
                     let op = Op::Attach { fid, user: user.clone(), tree };
-                    return Outcome::Park(On::User(user), Ask::Op(op));
+                    return Outcome::Park(On::Admitted(user), Ask::Op(op));
                 }
             }
         }

@@ -60,6 +60,8 @@ pub struct Kernel {
     node: Node,
     clock: Clock,
     users: BTreeMap<Uid, Arc<User>>,
+    /// Whom other nodes mean by a name.
+    admitted: BTreeMap<String, Uid>,
     /// Boxed: nodes of the tree are about half full, so what lies in them takes twice its size.
     sessions: BTreeMap<SessionId, Box<Session>>,
     next_id: u64,
@@ -134,6 +136,10 @@ struct Who {
 impl Kernel {
     /// A node that has just been made; feed it its journal, then [`Event::Recalled`], before anything else.
     pub fn new(node: Node) -> Kernel {
+        // Its owner has an account here, unless he is only a number.
+        let owner = &node.owner;
+        let has_name = owner.name.parse::<u64>().is_err();
+        let admitted = has_name.then(|| (String::from(&*owner.name), owner.uid)).into_iter().collect();
         let mut cloud = cloud::Cloud::default();
         if node.fs {
             cloud.links.insert(LinkId::FILES, far::Tie::new(None));
@@ -149,6 +155,7 @@ impl Kernel {
             running: 0,
             clients: BTreeMap::new(),
             callers: BTreeMap::new(),
+            admitted,
             cloud,
             asked: BTreeMap::new(),
             next_ask: 0,
@@ -181,6 +188,7 @@ impl Kernel {
             Event::Request { client, tag, uid, op } => self.request(Who { client, tag, uid }, op),
             Event::Hangup(client) => self.hangup(client),
             Event::User(user) => self.know(user),
+            Event::Admitted(name, user) => self.admit(name, user),
             Event::NoUser(name) => self.no_user(&name),
             Event::Told(tell) => self.told(tell),
             Event::Measured(gauges) => {

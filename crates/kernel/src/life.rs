@@ -726,6 +726,17 @@ impl Kernel {
         self.users.insert(user.uid, user);
     }
 
+    /// Whom another node means by a name: only the host can say. A name of digits is no number of this machine's, and
+    /// one that cannot be a name here stands for somebody who is called otherwise.
+    pub(crate) fn admit(&mut self, name: String, user: alloc::sync::Arc<op::User>) {
+        if self.admitted.len() >= limits::ADMITTED {
+            self.admitted.clear();
+        }
+        self.admitted.insert(name.clone(), user.uid);
+        self.know(user);
+        self.parked.notify(On::Admitted(name));
+    }
+
     /// The journal is read: find what ran, and give everything its place again.
     pub(crate) fn recall_done(&mut self) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();

@@ -60,6 +60,8 @@ pub const PART_MOST: Duration = Duration::from_secs(600);
 pub const ANSWERS: usize = 64;
 /// Values of one key that are shown as terms of `query/`.
 pub const VALUES: usize = 64;
+/// Names of users that other nodes have asked as; more are asked for again.
+pub const ADMITTED: usize = 65_536;
 /// Children of one node.
 pub const CHILDREN: usize = 4096;
 /// Nodes above one another, from the root to a leaf.

@@ -33,6 +33,8 @@ pub(crate) enum On {
     Gauged(SessionId),
     /// A user was looked up.
     User(String),
+    /// Whom another node means by a name.
+    Admitted(String),
     /// Another node answers this.
     Asked(Tag),
     /// Other nodes said more of what an open file gathers.

@@ -83,7 +83,7 @@ impl Cloud {
             }
             Due::Admit(_, _, name) => {
                 let user = self.admitted(at, &name);
-                self.event(at, Event::User(user));
+                self.event(at, Event::Admitted(name, user));
             }
             Due::File(_, _, tag) => self.file(at, tag),
         }
