@@ -82,15 +82,13 @@ pub(crate) enum Bound {
     /// Asked for; what is asked of it next comes after that.
     Walking(LinkId, Lane, Fid),
     There(LinkId, Lane, Fid),
-    Failed(Error),
 }
 
 impl Far {
-    /// Whether what is asked of this fid at the other end is asked for this one; if its walk failed, it was.
+    /// Whether what is asked of this fid at the other end is asked for this one.
     fn is_at(&self, there: Fid) -> bool {
         match &self.bound {
             Bound::There(_, _, fid) | Bound::Walking(_, _, fid) => *fid == there,
-            Bound::Failed(_) => true,
             Bound::No => false,
         }
     }
@@ -109,6 +107,16 @@ pub(crate) struct Asked {
     pub(crate) link: LinkId,
     lane: Lane,
     purpose: Purpose,
+    /// How the walk went that makes the fid that this is asked of, if it went wrong.
+    stop: Option<Stop>,
+}
+
+/// How a walk went wrong.
+#[derive(Debug)]
+enum Stop {
+    Failed(Error),
+    /// After so many names, from the root there.
+    At(usize),
 }
 
 #[derive(Debug)]
@@ -119,14 +127,17 @@ pub(crate) enum Purpose {
     Root { user: Arc<str>, links: bool },
     /// A client's walk.
     Walk(Box<Walking>),
-    /// The step of a client's walk that failed, by itself: what is wrong with it.
-    Why(Who),
+    /// A walk that makes the fid of what is asked next, under this tag: from the root there with these names, of which so
+    /// many are its own.
+    Lead { to: Tag, names: usize, own: usize },
+    /// The step of a client's walk that failed, by itself: what is wrong with it. From the root there, with names.
+    Why(Who, Fid, Vec<String>),
     /// A name that is walked again, for what is asked of it next.
-    Bind { client: ClientId, fid: Fid, steps: usize },
+    Bind { client: ClientId, fid: Fid, there: Fid, steps: usize },
     /// Anything else that a client asked.
     Op { who: Who, fid: Fid, there: Fid, kind: Kind },
     /// The number of a session that was allocated there.
-    Named { client: ClientId, fid: Fid },
+    Named { client: ClientId, fid: Fid, there: Fid },
     /// To `Op::Flush`.
     Flush { old: Tag },
     /// A part of an aggregate that a client reads.

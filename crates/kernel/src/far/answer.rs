@@ -1,6 +1,6 @@
 //! Answers, and what becomes of requests whose link is gone.
 
-use super::{Asked, Bound, Kind, Purpose, Walking, partial};
+use super::{Asked, Bound, Kind, Purpose, Stop, Walking, partial};
 use crate::{
     ClientId, FidState, Kernel, Lane, LinkId, Who,
     files::{Open, OpenState},
@@ -15,15 +15,59 @@ impl Kernel {
     pub(crate) fn answered(&mut self, link: LinkId, tag: Tag, reply: Reply) {
         let Some(asked) = self.asked.get(&tag).filter(|asked| asked.link == link) else { return };
         let lane = asked.lane;
-        let Asked { purpose, .. } = self.asked.remove(&tag).expect("just seen");
+        let Asked { purpose, stop, .. } = self.asked.remove(&tag).expect("just seen");
         if let Some(tie) = self.cloud.links.get_mut(&link) {
             tie.asks -= 1;
         }
-        self.settle_ask(link, lane, tag, purpose, reply);
+        match (reply, stop) {
+            // What its fid should have been made by went wrong, so that is what went wrong with this.
+            (Reply::Failed(_), Some(stop)) => self.settle_stopped(link, lane, purpose, stop),
+            (reply, _) => self.settle_ask(link, lane, purpose, reply),
+        }
     }
 
-    pub(super) fn settle_ask(&mut self, link: LinkId, lane: Lane, tag: Tag, purpose: Purpose, reply: Reply) {
+    fn settle_stopped(&mut self, link: LinkId, lane: Lane, purpose: Purpose, stop: Stop) {
+        match (purpose, stop) {
+            (Purpose::Lead { to, .. }, stop) => self.stop(to, stop),
+            (Purpose::Why(who, root, names), Stop::At(at)) if at + 1 < names.len() => {
+                self.ask_why(who, (link, lane, root), &names[..=at]);
+            }
+            (Purpose::Walk(walking), Stop::At(at)) => {
+                self.settle_walk(link, lane, *walking, Reply::Walked(Vec::new()), Some(at));
+            }
+            (purpose, Stop::At(_)) => self.settle_ask(link, lane, purpose, Reply::errno(Errno::NOENT)),
+            (purpose, Stop::Failed(error)) => self.settle_ask(link, lane, purpose, Reply::Failed(error)),
+        }
+    }
+
+    fn stop(&mut self, tag: Tag, stop: Stop) {
+        if let Some(asked) = self.asked.get_mut(&tag) {
+            asked.stop = Some(stop);
+        }
+    }
+
+    /// A fid is not made after all: what was asked of it meanwhile fails for that.
+    fn stop_all(&mut self, link: LinkId, there: Fid, error: &Error) {
+        for asked in self.asked.values_mut().filter(|asked| asked.link == link) {
+            if let Purpose::Op { there: of, .. } | Purpose::Named { there: of, .. } = asked.purpose
+                && of == there
+            {
+                asked.stop = Some(Stop::Failed(error.clone()));
+            }
+        }
+    }
+
+    pub(super) fn settle_ask(&mut self, link: LinkId, lane: Lane, purpose: Purpose, reply: Reply) {
         match purpose {
+            Purpose::Lead { to, names, own } => match reply {
+                Reply::Walked(qids) if qids.len() == own => {}
+                Reply::Walked(qids) => self.stop(to, Stop::At(names.saturating_sub(own) + qids.len())),
+                Reply::Failed(error) => {
+                    let error = self.refusal(link, lane, error);
+                    self.stop(to, Stop::Failed(error));
+                }
+                _ => self.stop(to, Stop::Failed(Errno::PROTO.into())),
+            },
             Purpose::Nobody { clunk: Some(fid) } if matches!(reply, Reply::Walked(_)) => {
                 // Given up, and it worked: the orphan goes back. If it made nothing, nothing is lost by that.
                 self.clunk_there(link, lane, fid);
@@ -43,29 +87,32 @@ impl Kernel {
                     tie.asks -= 1;
                 }
             }
-            Purpose::Walk(walking) => self.settle_walk(link, lane, tag, *walking, reply),
-            Purpose::Why(who) => {
+            Purpose::Walk(walking) => self.settle_walk(link, lane, *walking, reply, None),
+            Purpose::Why(who, ..) => {
                 let reply = match reply {
                     Reply::Failed(error) => Reply::Failed(self.refusal(link, lane, error)),
                     _ => Reply::errno(Errno::NOENT),
                 };
                 self.answer_parked(who.client, who.tag, reply);
             }
-            Purpose::Bind { client, fid, steps } => {
+            Purpose::Bind { client, fid, there, steps } => {
                 let failed = match reply {
                     Reply::Walked(qids) if qids.len() == steps => None,
                     Reply::Failed(error) => Some(self.refusal(link, lane, error)),
                     _ => Some(Errno::NOENT.into()),
                 };
-                if let Some(far) = self.far_mut(client, fid) {
-                    far.bound = match (failed, &far.bound) {
-                        (Some(error), _) => Bound::Failed(error),
-                        (None, Bound::Walking(link, lane, there)) => Bound::There(*link, *lane, *there),
-                        (None, other) => other.clone(),
+                let walking = Bound::Walking(link, lane, there);
+                if let Some(far) = self.far_mut(client, fid).filter(|far| far.bound == walking) {
+                    far.bound = match failed {
+                        Some(_) => Bound::No,
+                        None => Bound::There(link, lane, there),
                     };
                 }
+                if let Some(error) = failed {
+                    self.stop_all(link, there, &error);
+                }
             }
-            Purpose::Named { client, fid } => self.settle_name(client, fid, reply),
+            Purpose::Named { client, fid, .. } => self.settle_name(client, fid, reply),
             Purpose::Op { who, fid, there, kind } => {
                 self.settle_op((link, lane), who, (fid, there), kind, reply);
             }
@@ -85,10 +132,10 @@ impl Kernel {
         }
     }
 
-    pub(super) fn settle_walk(&mut self, link: LinkId, lane: Lane, _: Tag, walking: Walking, reply: Reply) {
+    fn settle_walk(&mut self, link: LinkId, lane: Lane, walking: Walking, reply: Reply, stop: Option<usize>) {
         let Walking { who, newfid, qids, skip, all, in_place, fid, root, names } = walking;
         let reply = match reply {
-            Reply::Walked(found) if found.len() == all => {
+            Reply::Walked(found) if found.len() == all && stop.is_none() => {
                 let own = in_place.as_ref().map(|far| far.qid);
                 let own = own.or_else(|| self.far_mut(who.client, newfid).map(|far| far.qid));
                 let last = found.last().copied().or(own);
@@ -139,7 +186,7 @@ impl Kernel {
                 }
                 match other {
                     Reply::Walked(found) => {
-                        let failed = names.len().saturating_sub(all) + found.len();
+                        let failed = stop.unwrap_or(names.len().saturating_sub(all) + found.len());
                         let mut new = found.into_iter().skip(skip);
                         let known: Vec<Qid> = qids.iter().map_while(|q| q.or_else(|| new.next())).collect();
                         match (known.is_empty(), names.get(..=failed)) {
@@ -167,9 +214,14 @@ impl Kernel {
         let (last, before) = names.split_last().expect("a walk failed at a step");
         let Some(tie) = self.cloud.links.get_mut(&link) else { return };
         let there = tie.fid();
-        self.walk_there(link, lane, root, there, before, |_| Purpose::Nobody { clunk: None });
-        let op = Op::Walk { fid: there, newfid: there, names: alloc::vec![last.clone()] };
-        let tag = self.ask(link, lane, Purpose::Why(who), op);
+        let (mut fid, mut done) = (root, 0);
+        for chunk in before.chunks(limits::FAR_STEPS) {
+            done += chunk.len();
+            self.lead_there(link, lane, (fid, there), chunk, done);
+            fid = there;
+        }
+        let op = Op::Walk { fid, newfid: there, names: alloc::vec![last.clone()] };
+        let tag = self.ask(link, lane, Purpose::Why(who, root, names.to_vec()), op);
         self.clunk_there(link, lane, there);
         self.park_again(who, On::Asked(tag), Ask::Far(tag));
     }
@@ -186,18 +238,7 @@ impl Kernel {
         let state = self.clients.get_mut(&who.client).and_then(|c| c.fids.get_mut(&fid));
         let state = state.filter(|state| state.far.as_deref().is_some_and(|far| far.is_at(there)));
         let reply = match (kind, reply, state) {
-            (_, Reply::Failed(error), state) => {
-                let far = state.and_then(|state| state.far.as_deref_mut());
-                let walked = far.and_then(|far| match &far.bound {
-                    Bound::Failed(why) => {
-                        let why = why.clone();
-                        far.bound = Bound::No;
-                        Some(why)
-                    }
-                    Bound::No | Bound::Walking(..) | Bound::There(..) => None,
-                });
-                Reply::Failed(walked.unwrap_or_else(|| self.refusal(link, lane, error)))
-            }
+            (_, Reply::Failed(error), _) => Reply::Failed(self.refusal(link, lane, error)),
             (Kind::Open(access, made), Reply::Opened(qid, shape), Some(state)) => {
                 state.open = Some(Open { access, uid: who.uid, state: OpenState::Far, parts: None });
                 let far = state.far.as_deref_mut().expect("it was asked as a far one");
@@ -259,7 +300,7 @@ impl Kernel {
             };
             let colon = if name.is_empty() { "" } else { ": " };
             let cause = format!("{name}{colon}{why}; what runs there goes on");
-            self.settle_ask(link, lane, tag, purpose, Reply::Failed(Error::new(Errno::HOSTUNREACH, cause)));
+            self.settle_ask(link, lane, purpose, Reply::Failed(Error::new(Errno::HOSTUNREACH, cause)));
         }
     }
 

@@ -11,7 +11,7 @@ impl Kernel {
         let tag = Tag(self.next_ask);
         if let Some(tie) = self.cloud.links.get_mut(&link) {
             tie.asks += 1;
-            self.asked.insert(tag, Asked { link, lane, purpose });
+            self.asked.insert(tag, Asked { link, lane, purpose, stop: None });
             self.out.push(Effect::Ask { link, lane, tag, op });
         }
         tag
@@ -52,13 +52,26 @@ impl Kernel {
     ) -> Tag {
         let mut chunks: Vec<&[String]> = names.chunks(limits::FAR_STEPS).collect();
         let last = chunks.pop().unwrap_or_default();
-        let mut fid = from;
+        let (mut fid, mut done) = (from, 0);
         for names in chunks {
-            let op = Op::Walk { fid, newfid, names: names.to_vec() };
-            self.ask(link, lane, Purpose::Nobody { clunk: None }, op);
+            done += names.len();
+            self.lead_there(link, lane, (fid, newfid), names, done);
             fid = newfid;
         }
         self.ask(link, lane, purpose(last.len()), Op::Walk { fid, newfid, names: last.to_vec() })
+    }
+
+    /// Walks a fid for what is asked of it next. So many names are walked from the root by then.
+    pub(super) fn lead_there(
+        &mut self,
+        link: LinkId,
+        lane: Lane,
+        (fid, newfid): (Fid, Fid),
+        own: &[String],
+        names: usize,
+    ) {
+        let purpose = Purpose::Lead { to: Tag(self.next_ask + 2), names, own: own.len() };
+        self.ask(link, lane, purpose, Op::Walk { fid, newfid, names: own.to_vec() });
     }
 
     /// Opens a name on a link, for this kernel itself: a fid that is being walked and opened.
@@ -118,7 +131,8 @@ impl Kernel {
             Purpose::Op { .. }
             | Purpose::Nobody { .. }
             | Purpose::Root { .. }
-            | Purpose::Why(_)
+            | Purpose::Lead { .. }
+            | Purpose::Why(..)
             | Purpose::Bind { .. }
             | Purpose::Named { .. }
             | Purpose::Flush { .. }

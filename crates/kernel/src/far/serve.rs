@@ -209,7 +209,7 @@ impl Kernel {
                 far.unnamed = true;
             }
             let op = Op::Read { fid: there, offset: 0, count: limits::NAME as u32, wait: true };
-            self.ask(link, lane, Purpose::Named { client: who.client, fid }, op);
+            self.ask(link, lane, Purpose::Named { client: who.client, fid, there }, op);
         }
         if removes && let Some(client) = self.clients.get_mut(&who.client) {
             client.fids.remove(&fid);
@@ -247,6 +247,7 @@ impl Kernel {
         self.walk_there(link, lane, from, there, &[base, rest].concat(), |steps| Purpose::Bind {
             client,
             fid,
+            there,
             steps,
         });
         Ok((link, lane, there))

@@ -54,7 +54,7 @@ impl Kernel {
         let near = relative.filter(|had| rest.len() - had <= limits::FAR_STEPS).and_then(|had| {
             match self.clients[&who.client].fids[&fid].far.as_deref()?.bound {
                 Bound::There(over, at, bound) if (over, at) == (link, lane) => Some((bound, had)),
-                Bound::There(..) | Bound::No | Bound::Walking(..) | Bound::Failed(_) => None,
+                Bound::There(..) | Bound::No | Bound::Walking(..) => None,
             }
         });
         let (from, names) = match near {
