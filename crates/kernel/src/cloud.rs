@@ -15,11 +15,13 @@
 //! - `name ID NEW`: another node has that name; be called this.
 //! - `moved ID TERM`: it took another parent, so who still has it as down is to forget it.
 
+mod claims;
 mod kept;
 mod name;
 mod news;
 mod stand;
 
+use claims::Claim;
 use name::{is_node_name, quoted};
 pub(crate) use name::{loc, within};
 
@@ -64,8 +66,8 @@ pub(crate) struct Known {
     has_load: bool,
     /// Of several that have it below them, the one with the greatest term is right.
     term: u64,
-    /// Other links whose ends have it too, as down: they are told when it is found below another parent.
-    others: BTreeSet<LinkId>,
+    /// Others that have it too, by the links that lead to them.
+    others: BTreeMap<LinkId, Claim>,
 }
 
 /// How a node does, as far as others are told.
@@ -103,6 +105,8 @@ pub(crate) struct Cloud {
     changed: BTreeSet<NodeNo>,
     changed_self: bool,
     gone: Vec<NodeId>,
+    /// Claims are to be weighed again.
+    unsettled: bool,
     /// Loads that it is told with the next beat of the pusher.
     loads: BTreeSet<NodeNo>,
     told_load: Option<Load>,
@@ -223,7 +227,7 @@ impl Kernel {
         if peer.id == self.node.id {
             return Some(format!("{me} cannot be its own parent"));
         }
-        if peer.above && below.is_some_and(|known| known.via.is_some()) {
+        if peer.above && below.is_some_and(|known| known.via.is_some() && known.down.is_none()) {
             return Some(format!("a loop: {other} is below {me} already, so it cannot be its parent"));
         }
         if !peer.above && self.cloud.ancestors.iter().any(|(id, _)| *id == peer.id) {
@@ -249,6 +253,7 @@ impl Kernel {
             Some(old) if own(old).is_none_or(|peer| peer.id == id) => (Some(old), None),
             old => (None, old),
         };
+        self.cloud.unsettled = true;
         let parent = self.node.id;
         for (at, known) in &mut self.cloud.nodes {
             // What was below it is believed to be so still, until it says otherwise: it says so at once.
@@ -258,8 +263,12 @@ impl Kernel {
         }
         let name = self.cloud.nodes[&no].name.clone();
         if let Some(known) = self.cloud.nodes.get_mut(&no) {
+            if let Some(was) = was {
+                let before = known.believed();
+                known.attrs.clone_from(&before.attrs);
+                known.others.insert(was, before);
+            }
             (known.parent, known.down) = (parent, None);
-            known.others.extend(was);
         }
         if name != wanted {
             self.tell(link, format!("name {id} {name}\n"));
@@ -291,12 +300,11 @@ impl Kernel {
             measured: self.clock.mono,
             has_load: false,
             term: 0,
-            others: BTreeSet::new(),
+            others: BTreeMap::new(),
         };
         self.cloud.nodes.insert(no, known);
         self.cloud.by_id.insert(id, no);
         self.cloud.by_name.insert(name, no);
-        self.cloud.gone.retain(|gone| *gone != id);
         self.cloud.sets.answers.touch(no);
         Some(no)
     }
@@ -315,10 +323,21 @@ impl Kernel {
         longer.into_iter().find(|name| !taken(name)).unwrap_or(digits).into()
     }
 
+    /// What a neighbour is called, whatever its certificate says.
+    fn called(&self, link: LinkId, peer: &Peer) -> Arc<str> {
+        let parent = self.cloud.ancestors.last().filter(|_| self.cloud.above == Some(link));
+        let child = self.cloud.by_id.get(&peer.id).and_then(|no| self.cloud.known(*no));
+        match (peer.above, parent, child) {
+            (true, Some((id, name)), _) if *id == peer.id => self.free_name(peer.id, name),
+            (false, _, Some(known)) => known.name.clone(),
+            (true | false, ..) => self.free_name(peer.id, &peer.name),
+        }
+    }
+
     pub(crate) fn unlinked(&mut self, link: LinkId, why: &str, left: bool) {
         let Some(tie) = self.cloud.links.remove(&link) else { return };
         let (above, name) = match &tie.peer {
-            Some(peer) => (peer.above, peer.name.clone()),
+            Some(peer) => (peer.above, self.called(link, peer)),
             None => return,
         };
         self.fail_asks(link, &format!("the link to {name} broke: {why}"));
@@ -338,17 +357,12 @@ impl Kernel {
                 self.cloud.nodes.iter().filter(|(_, k)| k.via == Some(link)).map(|(no, _)| *no).collect();
             for no in lost {
                 if left {
-                    self.journal_gone(no);
-                    self.cloud.forget(no);
+                    self.forget_left(no);
                     continue;
                 }
-                let known = self.cloud.nodes.get_mut(&no).expect("just seen");
-                known.via = known.others.pop_first();
-                let direct = known.parent == self.node.id;
+                let direct = self.cloud.nodes[&no].parent == self.node.id;
                 let cause = if direct { String::from(why) } else { format!("{name} is down: {why}") };
-                known.down.get_or_insert((self.clock.wall, cause.into()));
-                self.cloud.changed.insert(no);
-                self.cloud.sets.answers.touch(no);
+                self.fall_back(no, &cause);
             }
         }
         let owner = self.node.owner.uid;

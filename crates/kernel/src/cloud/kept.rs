@@ -1,7 +1,7 @@
 //! What of a cloud outlives the node: who was known, labels, and whether it is drained.
 
 use super::{Known, NodeNo, is_node_name, quoted};
-use crate::{Kernel, event::Attr, words};
+use crate::{Kernel, LinkId, event::Attr, words};
 use alloc::{format, string::String, vec::Vec};
 use op::{Errno, Error, Result, Uid};
 
@@ -114,6 +114,16 @@ impl Kernel {
         }
         self.forget_below(no);
         Ok(())
+    }
+
+    /// Forgets a node that left for good; who else has it is to do so too.
+    pub(super) fn forget_left(&mut self, no: NodeNo) {
+        let Some(known) = self.cloud.known(no) else { return };
+        let (id, term) = (known.id, known.term + 1);
+        let links: Vec<LinkId> = known.others.keys().copied().collect();
+        links.into_iter().for_each(|link| self.tell(link, format!("moved {id} {term}\n")));
+        self.journal_gone(no);
+        self.cloud.forget(no);
     }
 
     /// Forgets a node that cannot be reached, with what is known to be below it.

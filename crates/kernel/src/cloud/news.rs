@@ -1,8 +1,8 @@
 //! News: what nodes tell each other of themselves and of what is below them. See `cloud` for the lines.
 
-use super::{Known, Load, is_node_name, quoted};
+use super::{Claim, Known, Load, is_node_name, quoted};
 use crate::{Effect, Kernel, LinkId, event::Attr, limits, notices::What, park::On, words};
-use alloc::{collections::BTreeSet, format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Errno, Error, Mono, NodeId, Wall};
 
@@ -63,54 +63,26 @@ impl Kernel {
         let (id, parent): (NodeId, NodeId) = (id.parse().ok()?, parent.parse().ok()?);
         let (term, since): (u64, u64) = (term.parse().ok()?, since.parse().ok()?);
         let direct = self.cloud.links.get(&link)?.peer.as_ref()?.id == id;
-        if id == self.node.id || !is_node_name(wanted) || attrs.len() > limits::ATTRS {
+        if !is_node_name(wanted) || attrs.len() > limits::ATTRS {
             return None;
         }
+        if id == self.node.id {
+            // Who was above this node once is below it now, and has not heard.
+            let term = self.cloud.term + 1;
+            self.tell(link, format!("moved {id} {term}\n"));
+            return Some(());
+        }
+        let attrs = attrs.iter().map(|a| read_attr(a)).collect::<Option<Vec<_>>>()?;
         let down = (*state == "down").then(|| (Wall(since), Arc::from(*why)));
         let no = match self.cloud.by_id.get(&id) {
             Some(no) => *no,
             None => self.enter(id, wanted)?,
         };
-        let known = &self.cloud.nodes[&no];
-        let elsewhere = known.via.is_some_and(|via| via != link);
-        // Who has it below another parent has lost it for good; what is below it goes with it.
-        let moved = elsewhere && known.parent != if direct { self.node.id } else { parent };
-        if term < known.term || (term == known.term && elsewhere && down.is_some()) {
-            let term = known.term;
-            if moved {
-                self.tell(link, format!("moved {id} {term}\n"));
-            } else if let Some(known) = self.cloud.nodes.get_mut(&no)
-                && *known.via.get_or_insert(link) != link
-            {
-                // It knows less than this node does (from its journal), and is to hear of it if it is found elsewhere.
-                known.others.insert(link);
-            }
-            return Some(());
-        }
-        let tell = moved || direct;
-        let before = known.via.filter(|_| elsewhere);
-        let name = self.free_name(id, wanted);
-        let attrs = attrs.iter().map(|a| read_attr(a)).collect::<Option<Vec<_>>>()?;
-        let known = self.cloud.nodes.get_mut(&no)?;
-        let old = core::mem::replace(&mut known.name, name.clone());
         // A child itself cannot say that it is down, or whose child it is: we know better.
-        (known.parent, known.down) = if direct { (self.node.id, None) } else { (parent, down) };
-        (known.via, known.term, known.attrs) = (Some(link), term, attrs);
-        known.drained = *state == "drained";
-        known.others.extend(before);
-        known.others.remove(&link);
-        let others = if tell { core::mem::take(&mut known.others) } else { BTreeSet::new() };
-        if old != name {
-            self.cloud.by_name.remove(&old);
-            self.cloud.by_name.insert(name.clone(), no);
-        }
-        if *name != **wanted {
-            self.tell(link, format!("name {id} {}\n", quoted(&name)));
-        }
-        others.into_iter().for_each(|other| self.tell(other, format!("moved {id} {term}\n")));
-        self.cloud.changed.insert(no);
-        self.cloud.sets.answers.touch(no);
-        self.journal_node(no);
+        let (parent, down) = if direct { (self.node.id, None) } else { (parent, down) };
+        let drained = *state == "drained";
+        let claim = Claim { name: Arc::from(*wanted), parent, term, down, drained, attrs, told: false };
+        self.claim(no, link, claim);
         Some(())
     }
 
@@ -120,12 +92,13 @@ impl Kernel {
         let (id, term): (NodeId, u64) = (id.parse().ok()?, term.parse().ok()?);
         let Some(no) = self.cloud.by_id.get(&id).copied() else { return Some(()) };
         let known = &self.cloud.nodes[&no];
-        if known.term > term {
+        if known.term >= term {
             return Some(());
         }
-        match known.via {
-            Some(via) => self.tell(via, format!("moved {id} {term}\n")),
-            None => self.forget_below(no),
+        let links: Vec<LinkId> = known.via.into_iter().chain(known.others.keys().copied()).collect();
+        match links.is_empty() {
+            true => self.forget_below(no),
+            false => links.into_iter().for_each(|link| self.tell(link, format!("moved {id} {term}\n"))),
         }
         Some(())
     }
@@ -163,18 +136,12 @@ impl Kernel {
 
     pub(super) fn learn_gone(&mut self, link: LinkId, id: &str) -> Option<()> {
         let no = self.cloud.by_id.get(&id.parse().ok()?).copied();
-        let Some(known) = no.and_then(|no| self.cloud.nodes.get_mut(&no)) else { return Some(()) };
+        let Some(no) = no else { return Some(()) };
+        let Some(known) = self.cloud.nodes.get_mut(&no) else { return Some(()) };
         known.others.remove(&link);
-        if known.via == Some(link) {
-            // Who else has it, has it as down.
-            known.via = known.others.pop_first();
-            known.down.get_or_insert((self.clock.wall, "it is not where it was".into()));
-            let lost = known.via.is_none();
-            no.into_iter().for_each(|no| self.cloud.sets.answers.touch(no));
-            if let (Some(no), true) = (no, lost) {
-                self.journal_gone(no);
-                self.cloud.forget(no);
-            }
+        if known.via == Some(link) && !self.fall_back(no, "it is not where it was") {
+            self.journal_gone(no);
+            self.cloud.forget(no);
         }
         Some(())
     }
@@ -233,6 +200,7 @@ impl Kernel {
 
     /// Tells the parent what changed, all of an event in one message or few.
     pub(crate) fn push_up(&mut self) {
+        self.settle_claims();
         let due = self.cloud.push_at.is_some_and(|at| at <= self.clock.mono);
         if let (true, None) = (due, self.cloud.above) {
             self.cloud.push_at = None;
