@@ -102,6 +102,7 @@ impl Cloud {
             (Frame::Ask(tag, op), _) => self.serve(no, at, lane, tag, op),
             (Frame::Reply(tag, reply), _) => {
                 let flushed = end.asks.flushed(tag);
+                let end = &mut self.links[no].ends[at];
                 let Some(sent) = end.asks.reply(tag, &reply) else { return };
                 if flushed && matches!((&sent.op, &reply), (Op::Walk { .. }, Reply::Walked(_))) {
                     self.counters.count("walks given up that succeeded below");
@@ -124,6 +125,10 @@ impl Cloud {
         let why = "it came back over a new link";
         if self.old_first {
             old.iter().for_each(|old| self.break_end(*old, at, why, false));
+        }
+        // That may have been the last it did.
+        if self.links[no].ends[at].told == Told::Gone {
+            return;
         }
         let peer = Peer {
             id: self.hosts[other].id,
@@ -223,6 +228,10 @@ impl Cloud {
             for client in callers.into_iter().flatten() {
                 self.hosts[node].callers.remove(&client);
                 self.event(node, Event::Hangup(client));
+                // That may have been the last it did.
+                if self.links[no].ends[at].told == Told::Gone {
+                    return;
+                }
             }
         }
         let end = &mut self.links[no].ends[at];

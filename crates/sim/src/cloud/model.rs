@@ -23,6 +23,8 @@ pub struct Model {
     pub left: BTreeSet<usize>,
     /// What nodes call themselves.
     pub names: BTreeMap<usize, String>,
+    /// And ever called themselves: who cannot be reached is remembered as it was called then.
+    called: BTreeMap<usize, BTreeSet<String>>,
 }
 
 /// A row of `status`, as far as it is judged.
@@ -88,6 +90,8 @@ impl Model {
             if name != *plan {
                 cloud.counters.count("a node has another's name, and is called otherwise");
             }
+            let longer = format!("{}-{}", cloud.hosts[at].plan.name, &id[..4]);
+            self.called.entry(at).or_default().extend([name.clone(), longer]);
             self.names.insert(at, name);
         }
         for at in 0..cloud.hosts.len() {
@@ -159,14 +163,13 @@ impl Model {
             .filter(|n| !reach.contains(n) && !self.left.contains(n))
             .copied()
             .collect();
-        let lost = self.named(&gone);
-        assert!(lost.is_subset(&down), "{from}: down are {lost:?} and perhaps others:\n{text}");
-        let others =
-            (0..cloud.hosts.len()).filter(|n| !reach.contains(n) && !self.left.contains(n)).collect();
-        // Who was started again and has nobody to ask is called as it was made to be.
-        let plans = |n: &usize| cloud.hosts[*n].plan.name.clone();
+        for lost in gone.iter().filter_map(|at| self.called.get(at)) {
+            assert!(!lost.is_disjoint(&down), "{from}: {lost:?} is down and perhaps others:\n{text}");
+        }
+        assert!(down.len() >= gone.len(), "{from}: {gone:?} are down and perhaps others:\n{text}");
+        let others = (0..cloud.hosts.len()).filter(|n| !reach.contains(n) && !self.left.contains(n));
         let others: BTreeSet<String> =
-            self.named(&others).into_iter().chain(others.iter().map(plans)).collect();
+            others.filter_map(|at| self.called.get(&at)).flatten().cloned().collect();
         assert!(down.is_subset(&others), "{from}: only {others:?} can be down:\n{text}");
         if !down.is_empty() {
             cloud.counters.count("nodes seen as down");

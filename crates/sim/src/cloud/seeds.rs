@@ -301,8 +301,14 @@ impl Run {
                 ended.push(format!("{}/{}", self.model.names[&at], id.0));
             }
         }
+        // What a node was about to start when it died was never started, and is lost.
+        let began = |line: &&str| {
+            let name = line.split(' ').next().unwrap_or_default();
+            !line.contains(" lost=node") || ended.iter().any(|ended| ended == name)
+        };
+        let lines = said.lines().filter(began);
         let mut named: Vec<String> =
-            said.lines().map(|line| line.split(' ').next().unwrap_or_default().into()).collect();
+            lines.map(|line| line.split(' ').next().unwrap_or_default().into()).collect();
         ended.sort();
         named.sort();
         assert_eq!(named, ended, "wait at the cloud names every end once");
