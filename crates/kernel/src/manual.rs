@@ -1,10 +1,21 @@
-//! The two tables as the manual shows them. The pages in `docs/manual/` are made from here.
+//! The tables as the manual shows them. The pages in `docs/manual/` are made from here.
 
 pub use crate::{
     files::{FILES, File},
+    query::table::{MODIFIERS, POLICIES, Row, SESSION_KEYS, TERMS},
     verbs::{SIGNALS, VERBS, Verb},
 };
 use alloc::{format, string::String};
+
+/// Terms of queries, as a table in Markdown.
+pub fn terms(rows: &[Row]) -> String {
+    let mut out = String::from("| term | meaning | example |\n|---|---|---|\n");
+    for row in rows {
+        let (term, doc) = (row.term.replace('|', "\\|"), row.doc.replace('|', "\\|"));
+        out.push_str(&format!("| `{term}` | {doc} | `{}` |\n", row.example));
+    }
+    out
+}
 
 /// The files of the tree, as a table in Markdown.
 pub fn files() -> String {

@@ -13,6 +13,7 @@ pub(crate) mod candidates;
 mod modifiers;
 mod order;
 mod sets;
+pub(crate) mod table;
 mod term;
 
 use modifiers::{Modifier, Shape};

@@ -3,10 +3,10 @@
 use crate::failure::{Failure, Outcome};
 use std::io::Write;
 
-/// Explain a subcommand, or: ctl (its verbs), files (of the tree)
+/// Explain a subcommand, or: ctl (its verbs), files (of the tree), query (its terms)
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// A subcommand, ctl or files
+    /// A subcommand, ctl, files or query
     topic: Option<String>,
 }
 
@@ -16,11 +16,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => command.render_long_help().to_string(),
         Some("ctl") => verbs(),
         Some("files") => files(),
+        Some("query") => query(),
         Some(topic) => match command.find_subcommand_mut(topic) {
             Some(sub) => sub.clone().bin_name(format!("uem {topic}")).render_long_help().to_string(),
             None => {
                 return Err(Failure::misuse(format!("there is no help on {topic:?}"))
-                    .hint("a subcommand, ctl or files; uem help lists them"));
+                    .hint("a subcommand, ctl, files or query; uem help lists them"));
             }
         },
     };
@@ -45,4 +46,22 @@ fn files() -> String {
         format!("{} ({:03o}; {}{twins})\n    {}\n", file.name, file.mode, file.places().join(", "), file.doc)
     });
     format!("Files of the tree.\n\n{}", files.collect::<String>())
+}
+
+fn query() -> String {
+    let rows = |rows: &[kernel::manual::Row], after: &str| {
+        let row = |row: &kernel::manual::Row| {
+            format!("{}{after}\n    {}\n    Example: query/{}\n", row.term, row.doc, row.example)
+        };
+        rows.iter().map(row).collect::<String>()
+    };
+    let keys = kernel::manual::SESSION_KEYS.join(" ");
+    format!(
+        "Queries: a path of terms below query/, all of which must hold: uem ls query/x86/gpus=1/mem=4G\n\n{}\nKeys of nodes are what \
+         their info shows, labels among them. Keys of sessions are {keys} and tag.KEY;\na term about sessions makes the answer sessions.\n\n\
+         What is done with what matches:\n\n{}\nPolicies:\n\n{}",
+        rows(kernel::manual::TERMS, ""),
+        rows(kernel::manual::MODIFIERS, "="),
+        rows(kernel::manual::POLICIES, ""),
+    )
 }

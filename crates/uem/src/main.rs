@@ -6,6 +6,7 @@ mod at;
 mod attach;
 mod bridge;
 mod cat;
+mod complete;
 mod completions;
 mod console;
 mod cp;
@@ -82,6 +83,8 @@ enum Command {
     Man(man::Args),
     Help(help::Args),
     #[command(hide = true)]
+    Complete(complete::Args),
+    #[command(hide = true)]
     Bridge(bridge::Args),
     #[command(hide = true)]
     Keeper(start::NodeArgs),
@@ -118,6 +121,7 @@ impl Uem {
             Command::Completions(args) => ("completions", completions::run(&args)),
             Command::Man(args) => ("man", man::run(&args)),
             Command::Help(args) => ("help", help::run(&args)),
+            Command::Complete(args) => ("complete", complete::run(common, &args)),
             Command::Bridge(args) => ("bridge", bridge::run(common, &args)),
             Command::Keeper(args) => ("keeper", role::keeper(&args.of(common))),
             Command::Node(args) => ("node", role::node(&args.of(common))),

@@ -450,6 +450,10 @@ impl Kernel {
             let mut values: Vec<(String, usize)> = values.into_iter().collect();
             if let Some(most) = most.get(key) {
                 values.retain(|(value, _)| number(value).is_none_or(|n| n <= *most));
+                // Nobody has as much free as there is: so much somebody has.
+                if values.is_empty() && *most >= 1024.0 {
+                    values.push((op::format_size(*most as u64), 1));
+                }
             }
             values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| natural(&a.0, &b.0)));
             values.truncate(limits::VALUES);

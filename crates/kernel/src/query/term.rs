@@ -1,7 +1,7 @@
 //! One term, and whether it holds. A term is understood once, when it is walked to, so that ten thousand nodes are looked at without
 //! copying anything.
 
-use super::{Modifier, candidates::slots};
+use super::{Modifier, candidates::slots, table::SESSION_KEYS};
 use crate::{Attr, cloud::Load};
 use alloc::{
     format,
@@ -94,8 +94,6 @@ impl How {
     }
 }
 
-/// Keys that are about sessions.
-const SESSION_KEYS: [&str; 8] = ["user", "job", "state", "prog", "rank", "tag", "id", "group"];
 /// Resources that every node may have, of which so much is free.
 const RESOURCES: [&str; 5] = ["cpus", "mem", "disk", "gpus", "slots"];
 /// Attributes that are numbers and of which nothing is ever taken.

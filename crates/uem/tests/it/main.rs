@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test unwraps is what it tests")]
 
 mod cloud;
+mod complete;
 mod faults;
 mod home;
 mod join;

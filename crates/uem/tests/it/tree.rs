@@ -54,6 +54,7 @@ fn it_explains_itself() {
     let home = Home::empty();
     assert!(home.run(&["help", "ctl"]).out.contains("exec prog [arg…]"));
     assert!(home.run(&["help", "files"]).out.contains("topology"));
+    assert!(home.run(&["help", "query"]).out.contains("spread=rack"));
     assert!(home.run(&["help", "run"]).out.contains("--timeout"));
     assert_eq!(home.run(&["help", "frob"]).status, 2);
     for shell in ["bash", "zsh", "fish"] {
