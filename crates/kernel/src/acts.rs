@@ -98,6 +98,32 @@ pub(crate) fn user(k: &mut Kernel, id: SessionId, uid: Uid, words: Words<'_>) ->
     k.set_up(id, "user", |setup| setup.user = user)
 }
 
+pub(crate) fn env(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    if words.is_empty() {
+        return Err(usage("env"));
+    }
+    words.iter().try_for_each(|word| crate::edit::check_variable(word))?;
+    let before = k.session(id)?.live.as_ref().map_or(0, |live| live.setup.env.len());
+    let size = before + words.iter().map(|word| word.len() + 1).sum::<usize>();
+    if size > limits::TEXT {
+        return Err(Error::new(Errno::FBIG, format!("env: at most {} bytes", limits::TEXT)));
+    }
+    k.set_up(id, "env", |setup| setup.env = crate::edit::with_variables(&setup.env, words))
+}
+
+/// Limits as words of the verb.
+pub(crate) fn limit_words(limits: &Limits) -> Vec<String> {
+    let none = || String::from("none");
+    alloc::vec![
+        format!("cpu={}", limits.cpu.map_or_else(none, |cpu| format!("{cpu}m"))),
+        format!("mem={}", limits.mem.map_or_else(none, |n| n.to_string())),
+        format!("pids={}", limits.pids.map_or_else(none, |n| n.to_string())),
+        format!("wall={}", limits.wall.map_or_else(none, |d| format!("{}ms", d.as_millis()))),
+        format!("output={}", limits.output.map_or_else(none, |n| n.to_string())),
+        format!("fds={}", limits.fds.map_or_else(none, |n| n.to_string())),
+    ]
+}
+
 pub(crate) fn nice(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     let [n] = words else { return Err(usage("nice")) };
     let n: i8 = number("nice", n)?;

@@ -341,6 +341,7 @@ impl Kernel {
             None => return,
         };
         self.fail_asks(link, &format!("the link to {name} broke: {why}"));
+        self.shares_cut(link);
         if self.cloud.above == Some(link) {
             let now = self.clock.wall;
             let cloud = &mut self.cloud;

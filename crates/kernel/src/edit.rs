@@ -74,6 +74,14 @@ pub(crate) fn variables(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(move |b| *b == end).filter(|line| !line.is_empty())
 }
 
+/// An environment with these variables added to it.
+pub(crate) fn with_variables(text: &[u8], more: &[Vec<u8>]) -> Vec<u8> {
+    let all: Vec<&[u8]> = variables(text).chain(more.iter().map(Vec::as_slice)).collect();
+    let newlines = all.iter().any(|line| line.contains(&b'\n'));
+    let end = if newlines { 0 } else { b'\n' };
+    all.iter().flat_map(|line| line.iter().copied().chain(core::iter::once(end))).collect()
+}
+
 /// Whether a variable is `NAME=value`.
 pub(crate) fn check_variable(line: &[u8]) -> Result<()> {
     match line.iter().position(|b| *b == b'=') {

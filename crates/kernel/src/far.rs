@@ -18,12 +18,13 @@ mod walk;
 use crate::{
     ClientId, Kernel, Lane, LinkId, Peer, Who,
     cloud::NodeNo,
+    group::ShareStep,
     limits,
     park::Outcome,
     place::{Place, Subject, View},
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
-use op::{Access, Errno, Error, Fid, Op, Qid, Reply, Result, Tag};
+use op::{Access, Errno, Error, Fid, Op, Qid, Reply, Result, SessionId, Tag};
 
 /// One end of a link, as this kernel asks over it.
 #[derive(Debug)]
@@ -142,6 +143,8 @@ pub(crate) enum Purpose {
     Flush { old: Tag },
     /// A part of an aggregate that a client reads.
     Part { client: ClientId, fid: Fid, part: u64, read: bool },
+    /// A share of a group, and what of it.
+    Share { group: SessionId, share: u64, step: ShareStep },
     /// A line that a set's members run too; only the write's answer counts, or the first failure before it.
     Fan { fan: u64, last: bool },
 }
@@ -245,7 +248,7 @@ impl Kernel {
         }
     }
 
-    fn no_parent(&self) -> Error {
+    pub(crate) fn no_parent(&self) -> Error {
         let name = &self.node.name;
         let cause = match &self.cloud.lost {
             Some((parent, since, why)) => {
@@ -270,7 +273,7 @@ impl Kernel {
     }
 
     /// What a far place is called in a sentence.
-    fn far_name(&self, anchor: Anchor, rest: &[String]) -> String {
+    pub(crate) fn far_name(&self, anchor: Anchor, rest: &[String]) -> String {
         let mut names = match anchor {
             Anchor::Node(no, view) => self.view_of(Some(no), view).unwrap_or_default(),
             Anchor::Up => Vec::new(),

@@ -23,7 +23,7 @@ use crate::{
     record::Format,
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use op::{Access, Errno, Error, Fid, Mono, Op, Reply, Tag};
+use op::{Access, Errno, Error, Fid, Mono, Op, Reply, SessionId, Tag};
 
 /// What an open file of a set has from elsewhere.
 #[derive(Debug, Default)]
@@ -89,6 +89,9 @@ impl Kernel {
         let told = matches!(row.row().kind, Kind::Wait | Kind::Events | Kind::Failures);
         // What sessions are is not pushed up: it is asked.
         let asked = matches!(row.row().kind, Kind::Text { .. }) && self.of_sessions(subject);
+        if let Subject::Session(id) = subject {
+            return self.gather_shares(who, fid, id, row, format);
+        }
         if !told && !asked {
             return None;
         }
@@ -99,9 +102,7 @@ impl Kernel {
         }
         let mut all = Parts { user: self.user(who.uid).name.clone(), once: !told, ..Parts::default() };
         if all.once {
-            // Whoever is further down gives up first, so that those above have an answer from him.
-            let depth = self.cloud.ancestors.len().min(8) as u32;
-            let at = self.clock.mono + self.patience(subject) * 4_u32.pow(depth) / 5_u32.pow(depth);
+            let at = self.clock.mono + self.part_time(self.patience(subject));
             all.deadline = Some(at);
             self.part_timers.insert((at, who.client, fid));
         }
@@ -118,6 +119,47 @@ impl Kernel {
             self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
         }
         Some(all)
+    }
+
+    /// The parts of a group's file that its shares have. How its members ended is known here, and what it is itself.
+    fn gather_shares(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        id: SessionId,
+        row: RowId,
+        format: Format,
+    ) -> Option<Parts> {
+        let name = row.row().name;
+        if !matches!(name, "status" | "topology" | "events" | "error") {
+            return None;
+        }
+        let file = format!("{name}{}", format.suffix());
+        let (there, lost) = self.share_parts(id, &file);
+        if there.is_empty() && lost.is_empty() {
+            return None;
+        }
+        let once = matches!(row.row().kind, Kind::Text { .. });
+        let mut all = Parts { user: self.user(who.uid).name.clone(), once, ..Parts::default() };
+        if once || matches!(row.row().kind, Kind::Failures) {
+            let at = self.clock.mono + self.part_time(limits::PART);
+            all.deadline = Some(at);
+            self.part_timers.insert((at, who.client, fid));
+        }
+        for (name, error) in lost {
+            all.parts.push(Part::new(all.next, LinkId::FILES, name, Over::Broken(error)));
+            all.next += 1;
+        }
+        for (link, name, names) in there {
+            self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
+        }
+        Some(all)
+    }
+
+    /// How long a part is waited for: whoever is further down gives up first, so that those above have an answer from him.
+    fn part_time(&self, patience: core::time::Duration) -> core::time::Duration {
+        let depth = self.cloud.ancestors.len().min(8) as u32;
+        patience * 4_u32.pow(depth) / 5_u32.pow(depth)
     }
 
     fn add_part(

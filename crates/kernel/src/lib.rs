@@ -20,6 +20,7 @@ mod files;
 #[cfg_attr(not(test), expect(dead_code, reason = "it is wired to groups next"))]
 mod flow;
 mod gather;
+mod group;
 mod journal;
 mod life;
 pub mod limits;
@@ -79,6 +80,7 @@ pub struct Kernel {
     next_ask: u64,
     /// When parts of an aggregate are not waited for any longer.
     part_timers: BTreeSet<(Mono, ClientId, Fid)>,
+    groups: group::Groups,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
     /// What is closed now was not closed by anybody: another node cannot be reached.
@@ -160,6 +162,7 @@ impl Kernel {
             asked: BTreeMap::new(),
             next_ask: 0,
             part_timers: BTreeSet::new(),
+            groups: group::Groups::default(),
             fans: BTreeMap::new(),
             next_fan: 0,
             cut_off: false,
@@ -202,19 +205,32 @@ impl Kernel {
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
             Event::Recalled => self.recall_done(),
-            Event::Linked { link, peer } => self.linked(link, peer),
+            Event::Linked { link, peer } => {
+                self.linked(link, peer);
+                self.shares_back();
+                self.look_for_room();
+            }
             Event::Caller { link, client } => self.caller(link, client),
             Event::Answered { link, tag, reply } => self.answered(link, tag, reply),
-            Event::News(link, text) => self.news(link, &text),
+            Event::News(link, text) => {
+                self.news(link, &text);
+                self.shares_back();
+                self.look_for_room();
+            }
             Event::Unlinked { link, why, left } => self.unlinked(link, &why, left),
             Event::Seeking(how) => self.sought(how),
-            Event::Attr(key, value) => self.told_attr(&key, value),
+            Event::Attr(key, value) => {
+                self.told_attr(&key, value);
+                self.look_for_room();
+            }
             Event::Tick => {}
             Event::DiskFull(full) => self.disk_full = full,
         }
         self.ring_timers();
         self.ring_parts();
+        self.ring_shares();
         self.serve_woken();
+        self.pump();
         self.push_up();
         self.serve_woken();
         self.write_journal();

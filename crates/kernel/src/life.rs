@@ -34,6 +34,16 @@ impl Kernel {
 
     /// Allocates a session, in a session a member of it.
     pub(crate) fn clone_in(&mut self, uid: Uid, subject: Subject) -> Result<SessionId> {
+        self.allocate(uid, subject, None)
+    }
+
+    /// Makes a member of this rank.
+    pub(crate) fn new_member(&mut self, group: SessionId, rank: u32) -> Result<SessionId> {
+        let owner = self.session(group)?.owner;
+        self.allocate(owner, Subject::Session(group), Some(rank))
+    }
+
+    fn allocate(&mut self, uid: Uid, subject: Subject, mut rank: Option<u32>) -> Result<SessionId> {
         if self.sessions.len() >= limits::SESSIONS {
             let cause =
                 format!("{} has {} sessions, its limit; free some", self.node.name, self.sessions.len());
@@ -43,7 +53,6 @@ impl Kernel {
         self.not_when_drained()?;
         let id = SessionId(self.next_id);
         let mut session = Session::new(id, &self.user(uid), self.clock.wall);
-        let mut rank = None;
         if let Subject::Session(group) = subject {
             let parent = self.sessions.get_mut(&group).ok_or_else(|| gone(group))?;
             if parent.state != State::Fresh {
@@ -53,13 +62,16 @@ impl Kernel {
             if parent.member_of.is_some() {
                 return Err(Error::new(Errno::OPNOTSUPP, "a member cannot have members"));
             }
-            let next = parent.members.last_key_value().map_or(0, |(last, _)| last + 1);
+            let next = rank.unwrap_or_else(|| parent.size());
             if next >= limits::MEMBERS {
                 return Err(Error::new(
                     Errno::AGAIN,
                     format!("a group has at most {} members", limits::MEMBERS),
                 ));
             }
+            let members = parent.group.get_or_insert_default();
+            members.size = members.size.max(next + 1);
+            members.active.insert(next);
             parent.members.insert(next, id);
             session.member_of = Some((group, next));
             session.owner = parent.owner;
@@ -177,7 +189,7 @@ impl Kernel {
     /// `{rank} {size} {node} {id}` of a member's command.
     fn substituted(&self, session: &Session, argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let Some((group, rank)) = session.member_of else { return argv };
-        let size = self.sessions.get(&group).map_or(1, |g| g.members.len());
+        let size = self.sessions.get(&group).map_or(1, |g| g.size());
         let known = [
             ("{rank}", rank.to_string()),
             ("{size}", size.to_string()),
@@ -308,7 +320,11 @@ impl Kernel {
         self.touch(id);
         self.parked.notify(On::Life(id));
         self.parked.notify(On::Ends);
-        if freeing { self.free(id) } else { self.settle_life(id) }
+        if freeing {
+            return self.free(id);
+        }
+        self.member_refused(id, error);
+        self.settle_life(id);
     }
 
     fn output_changed(
@@ -355,7 +371,11 @@ impl Kernel {
         self.touch(id);
         self.wake_all(id);
         self.happened(Some(id), owner, What::Ended { how: exit.how });
-        if freeing { self.free(id) } else { self.settle_life(id) }
+        if freeing {
+            return self.free(id);
+        }
+        self.member_exited(id);
+        self.settle_life(id);
     }
 
     fn wake_all(&mut self, id: SessionId) {
@@ -560,6 +580,7 @@ impl Kernel {
         let held = |s: &Session| s.holders > 0 || s.runs();
         let busy =
             held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
+        let busy = busy || session.group.as_ref().is_some_and(|group| group.is_busy());
         let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
         self.set_timer(id, Timer::Lease, at);
     }
@@ -582,7 +603,10 @@ impl Kernel {
         for timer in [Timer::Lease, Timer::Kill, Timer::Wall] {
             self.set_timer(id, timer, None);
         }
-        let session = self.sessions.remove(&id).expect("looked up above");
+        let mut session = self.sessions.remove(&id).expect("looked up above");
+        if let Some(group) = session.group.take() {
+            self.group_freed(*group);
+        }
         // First the journal: should the node die between the two, a spool is left over, and not a session whose
         // output is gone.
         self.append(format!("free {}", id.0).into_bytes());
@@ -594,6 +618,7 @@ impl Kernel {
             && let Some(group) = self.sessions.get_mut(&of)
         {
             group.members.remove(&rank);
+            self.member_freed(of, rank);
             // It may have been the last that was busy.
             self.settle_life(of);
         }
@@ -643,7 +668,7 @@ impl Kernel {
     pub(crate) fn set_wake(&mut self) {
         let parts = self.part_timers.first().map(|(at, ..)| *at);
         let timers = self.timers.first().map(|(at, ..)| *at);
-        let at = [timers, self.cloud.push_at, parts].into_iter().flatten().min();
+        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline()].into_iter().flatten().min();
         if at != self.wake_at {
             self.wake_at = at;
             self.out.push(Effect::WakeAt(at));
@@ -687,6 +712,7 @@ impl Kernel {
         let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
         lines.extend(self.cloud_lines());
         lines.extend(self.sessions.values().map(|session| journal::write(session)));
+        lines.extend(self.group_lines());
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
         self.journal_len = 0;
         self.out.push(Effect::Rewrite(lines));
@@ -704,7 +730,7 @@ impl Kernel {
                 self.next_id = self.next_id.max(session.id.0 + 1);
                 self.sessions.insert(session.id, session);
             }
-            None if self.recall_cloud(line).is_some() => {}
+            None if self.recall_cloud(line).is_some() || self.recall_group(line).is_some() => {}
             None => {
                 let shown = words::lossy(&line[..line.len().min(80)]);
                 let error =
@@ -746,7 +772,14 @@ impl Kernel {
                 // Only what can be a group: a file may say anything.
                 let whole = |g: &&mut Box<Session>| g.member_of.is_none() && g.state == State::Fresh;
                 match self.sessions.get_mut(&group).filter(whole) {
-                    Some(group) => drop(group.members.insert(rank, id)),
+                    Some(group) => {
+                        group.members.insert(rank, id);
+                        let ranks = group.group.get_or_insert_default();
+                        ranks.size = ranks.size.max(rank + 1);
+                        if !ranks.log.iter().any(|end| end.rank == rank) {
+                            ranks.active.insert(rank);
+                        }
+                    }
                     None => self.sessions.get_mut(&id).expect("just seen").member_of = None,
                 }
             }
@@ -784,6 +817,7 @@ impl Kernel {
             self.sessions.values().flat_map(|s| [Some(s.owner), s.live.as_ref().map(|l| l.setup.user.uid)]);
         let unknown: BTreeSet<Uid> = named.flatten().filter(|uid| !self.users.contains_key(uid)).collect();
         self.out.extend(unknown.into_iter().map(|uid| Effect::FindUser(uid.0.to_string())));
+        self.groups_recalled();
         self.recalled = true;
         self.rewrite_journal();
     }

@@ -11,7 +11,7 @@ pub const CLIENTS: usize = 16_384;
 /// Sessions, running and ended.
 pub const SESSIONS: usize = 4_000_000;
 /// Members of one group.
-pub const MEMBERS: u32 = 65_536;
+pub const MEMBERS: u32 = 1 << 20;
 /// Bytes of one control line, one argument list, one environment.
 pub const TEXT: usize = 1 << 20;
 /// Bytes that `stdin` takes before the program has started; as a pipe would.
@@ -40,6 +40,9 @@ pub const ROLL: u64 = 4 << 20;
 pub const OUTPUT: u64 = 1 << 30;
 /// How long an idle session lives that nobody holds.
 pub const LEASE: Duration = Duration::from_secs(60);
+/// How much longer than its lease a share that is cut off is waited for: it notices later than this end that its link broke, and
+/// its members have the grace to end.
+pub const LOST: Duration = Duration::from_secs(15);
 /// Between a polite and a final signal.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How old a node's measurements may be when they are shown.

@@ -81,6 +81,12 @@ pub(crate) enum What {
         verb: String,
         by: Arc<str>,
     },
+    /// Where a group's members would go; nowhere yet, if no slot is free.
+    WouldPlace {
+        ranks: String,
+        node: Option<Arc<str>>,
+        why: String,
+    },
     /// Another node is linked with this one, or no longer.
     NodeUp {
         node: Arc<str>,
@@ -136,6 +142,7 @@ impl What {
             | What::Continued
             | What::Full { .. }
             | What::Ended { .. }
+            | What::WouldPlace { .. }
             | What::NodeUp { .. }
             | What::Renamed { .. }
             | What::Freed => self,
@@ -178,6 +185,10 @@ impl Happening {
             }
             What::Freed => ("freed", String::new()),
             What::WouldReach { verb, by } => ("dry", format!(",\"verb\":{},\"by\":{}", json(verb), json(by))),
+            What::WouldPlace { ranks, node, why } => {
+                let node = node.as_ref().map(|node| format!(",\"node\":{}", json(node))).unwrap_or_default();
+                ("would-place", format!(",\"ranks\":\"{ranks}\"{node},\"why\":{}", json(why)))
+            }
             What::NodeUp { .. } => ("up", format!(",\"at\":{}", json(node))),
             What::NodeDown { cause, .. } => {
                 ("down", format!(",\"cause\":{},\"at\":{}", json(cause), json(node)))

@@ -157,7 +157,7 @@ impl Place {
                 (FileKind::Link, base(subject) | [5, 6, 7, 8, 9][view as usize])
             }
             Place::Link(Link::Member(id, rank)) => {
-                (FileKind::Link, base(Subject::Session(id)) | (1 << 17) | u64::from(rank))
+                (FileKind::Link, base(Subject::Session(id)) | (1 << 22) | u64::from(rank))
             }
             Place::Link(Link::Match(no, number)) => {
                 (FileKind::Link, base(Subject::Set(no)) | (1 << 23) | u64::from(number))
@@ -273,6 +273,11 @@ impl Kernel {
 
     /// Where a link leads, here or elsewhere; `None` if that is gone.
     fn led_to(&self, link: Link) -> Option<Spot> {
+        if let Link::Member(group, rank) = link
+            && let Some((anchor, names)) = self.member_elsewhere(group, rank)
+        {
+            return Some(Spot::There(anchor, names));
+        }
         let Link::Match(no, number) = link else { return self.target(link).map(Spot::Here) };
         let leaf = self.matched(no, number)?;
         let (node, session) = leaf.split_once('/').map_or((leaf, None), |(node, id)| (node, Some(id)));
@@ -308,6 +313,11 @@ impl Kernel {
                 let up = core::iter::repeat_n(String::from(".."), depth);
                 let there = self.view_of(None, view).ok_or(Errno::NOENT)?;
                 up.chain(there).chain(session).collect::<Vec<_>>().join("/")
+            }
+            Link::Member(group, rank) if self.member_elsewhere(group, rank).is_some() => {
+                let (anchor, names) = self.member_elsewhere(group, rank).unwrap_or((Anchor::Up, Vec::new()));
+                // From the session's directory.
+                format!("../../../{}", self.far_name(anchor, &names))
             }
             Link::Member(..) => match self.target(link) {
                 Some(Place::Dir(Subject::Session(id))) => format!("../{}", id.0),
@@ -397,11 +407,7 @@ impl Kernel {
             },
             (Subject::Session(id), _) => {
                 let rank = u32::try_from(number()?).ok()?;
-                self.sessions
-                    .get(&id)?
-                    .members
-                    .contains_key(&rank)
-                    .then_some(Place::Link(Link::Member(id, rank)))
+                self.has_member(id, rank).then_some(Place::Link(Link::Member(id, rank)))
             }
         }
     }
@@ -668,13 +674,11 @@ impl Kernel {
             // Whoever only looks must not be made to wait: the terms are those of `query`.
             Place::View(View::Await) => {}
             Place::Dir(Subject::Session(id)) => {
-                let members = self.sessions.get(&id).map(|s| &s.members);
                 let from = u32::try_from(from).unwrap_or(u32::MAX);
-                found.extend(members.into_iter().flat_map(|m| m.range(from..)).take(left).map(
-                    |(rank, _)| {
-                        (NUMBERED + u64::from(*rank), rank.to_string(), Place::Link(Link::Member(id, *rank)))
-                    },
-                ));
+                let ranks = self.member_ranks(id, from).into_iter().take(left);
+                found.extend(ranks.map(|rank| {
+                    (NUMBERED + u64::from(rank), rank.to_string(), Place::Link(Link::Member(id, rank)))
+                }));
             }
             Place::View(View::Tree)
             | Place::Dir(Subject::Cloud)
@@ -693,6 +697,9 @@ impl Kernel {
             let place = match place {
                 // What it leads to may be elsewhere; it is a directory in any case.
                 Place::Link(Link::Match(..)) if !links => Place::View(View::Query),
+                Place::Link(Link::Member(group, rank)) if !links && self.member_elsewhere(group, rank).is_some() => {
+                    Place::View(View::Query)
+                }
                 Place::Link(link) if !links => self.target(link).unwrap_or(place),
                 place => place,
             };

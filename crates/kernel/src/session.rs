@@ -9,7 +9,7 @@
 //! ```
 //! A session with members is a *group*: it runs nothing itself, and speaks for them.
 
-use crate::{event::ClientId, limits};
+use crate::{event::ClientId, group::Group, limits};
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Error, Exit, How, Limits, Mono, SessionId, Stream, Tag, Uid, User, Wall, WinSize};
@@ -27,7 +27,10 @@ pub(crate) struct Session {
     pub(crate) command: Box<[u8]>,
     /// Which group it is a member of, and its rank there.
     pub(crate) member_of: Option<(SessionId, u32)>,
+    /// Members that are sessions of this node.
     pub(crate) members: BTreeMap<u32, SessionId>,
+    /// What it has of members elsewhere, and of those that are still to be made.
+    pub(crate) group: Option<Box<Group>>,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) created: Wall,
     pub(crate) output: [Output; 2],
@@ -143,6 +146,7 @@ impl Session {
             command: Box::default(),
             member_of: None,
             members: BTreeMap::new(),
+            group: None,
             tags: Vec::new(),
             created: now,
             output: [Output::default(); 2],
@@ -162,7 +166,7 @@ impl Session {
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        !self.members.is_empty()
+        !self.members.is_empty() || self.group.as_ref().is_some_and(|group| group.size > 0)
     }
 
     pub(crate) fn out(&self, stream: Stream) -> &Output {
@@ -176,7 +180,7 @@ impl Session {
     /// The word in `status`: how it is or how it ended.
     pub(crate) fn state_word(&self) -> String {
         match &self.state {
-            State::Fresh => "fresh".into(),
+            State::Fresh => self.group.as_ref().and_then(|group| group.state()).unwrap_or("fresh").into(),
             State::Starting => "starting".into(),
             State::Running { stopped: false, .. } => "running".into(),
             State::Running { stopped: true, .. } => "stopped".into(),

@@ -76,7 +76,7 @@ impl Kernel {
             None => r.int("rank", 0),
         };
         if s.is_group() {
-            r.int("size", s.members.len() as u64);
+            self.add_group(&mut r, s);
         }
         self.add_times(&mut r, s);
         self.add_live(&mut r, s);
@@ -87,6 +87,17 @@ impl Kernel {
         }
         r.sort();
         r.write("session", format, out);
+    }
+
+    fn add_group(&self, r: &mut Record, s: &Session) {
+        r.int("size", s.size().into());
+        if let Some(group) = s.group.as_deref() {
+            r.int("queued", group.queue.len() as u64).int("active", group.active.len() as u64);
+            r.int("ended", group.log.len() as u64).int("failed", group.failed().into());
+        }
+        if let Some((_, why)) = r.0.iter_mut().find(|(key, _)| key == "why") {
+            *why = Attr::Text(self.group_why(s));
+        }
     }
 
     fn add_times(&self, r: &mut Record, s: &Session) {
@@ -169,10 +180,17 @@ impl Kernel {
         let here = |s: &Session| match subject {
             Subject::Set(_) => self.holds_ever(subject, s),
             Subject::Cloud | Subject::Tree | Subject::Node(_) => true,
-            Subject::Session(id) => s.id == id || s.member_of.is_some_and(|(group, _)| group == id),
+            Subject::Session(id) => s.id == id,
         };
         if let Subject::Session(id) = subject
-            && let Some(session) = self.sessions.get(&id).filter(|s| !s.is_group())
+            && let Some(group) = self.sessions.get(&id).and_then(|s| s.group.as_deref())
+        {
+            let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.log.len());
+            group.log[from..].iter().for_each(|end| end.write(format, out));
+            return group.log.len() as u64;
+        }
+        if let Subject::Session(id) = subject
+            && let Some(session) = self.sessions.get(&id)
         {
             if matches!(session.state, State::Ended { order, .. } if order >= from) {
                 self.wait_line(session, format, out);
@@ -196,9 +214,7 @@ impl Kernel {
             }
             Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => self.running == 0,
             Subject::Session(id) => match self.sessions.get(&id) {
-                Some(s) if s.is_group() => {
-                    self.leaves(s).iter().all(|m| matches!(m.state, State::Ended { .. }))
-                }
+                Some(s) if s.is_group() => s.group.as_ref().is_some_and(|group| group.is_over()),
                 Some(s) => matches!(s.state, State::Ended { .. }),
                 None => true,
             },
@@ -242,7 +258,10 @@ pub(crate) fn status(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
         Subject::Session(id) => {
             if let Some(s) = k.sessions.get(&id) {
                 match s.is_group() {
-                    true => k.leaves(s).iter().for_each(|m| k.session_status(m, format, &mut out)),
+                    true => {
+                        k.leaves(s).iter().for_each(|m| k.session_status(m, format, &mut out));
+                        k.unmade_status(s, format, &mut out);
+                    }
                     false => k.session_status(s, format, &mut out),
                 }
             }

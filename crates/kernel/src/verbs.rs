@@ -3,10 +3,12 @@
 
 use crate::{
     Kernel, Who, acts, gather, gone,
+    group::{self, Begun},
     life::KILL,
     notices::What,
     park::{Ask, On, Outcome},
     place::Subject,
+    ranks::RankSet,
     session::State,
     words,
 };
@@ -33,10 +35,15 @@ pub struct Verb {
 /// What a verb does to one session: its number, who asks, and the words after the verb.
 pub(crate) type Act = fn(&mut Kernel, SessionId, Uid, &[Vec<u8>]) -> Result<Step>;
 
+/// What a verb of groups does: the session, the words after the verb, and whether it only says what it would do.
+pub(crate) type GroupAct = fn(&mut Kernel, SessionId, &[Vec<u8>], bool) -> Result<Begun>;
+
 /// What a verb does, and to whom a line reaches.
 pub(crate) enum Run {
     /// To a session.
     Session { act: Act, reach: Reach },
+    /// To a session that is to be, or is, a group; planned where there is no parent.
+    Group { act: GroupAct },
     /// To the node itself; written to a set, to each node of it where `set`.
     Node { act: fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>, set: bool },
     /// Goes before another verb.
@@ -197,6 +204,55 @@ pub static VERBS: &[Verb] = &[
         example: "untag job",
     },
     Verb {
+        name: "env",
+        usage: "NAME=value…",
+        run: Run::Session { act: acts::env, reach: Reach::Members },
+        doc: "variables for the program, added to what the file `env` has.",
+        example: "env LANG=C",
+    },
+    Verb {
+        name: "res",
+        usage: "N|each [term…] [min=M]",
+        run: Run::Group { act: group::res },
+        doc: "reserve N members on nodes that match the query terms, a slot each: all, or at least M, or none (EAGAIN). `each`: as many as nodes match.",
+        example: "res 1",
+    },
+    Verb {
+        name: "run",
+        usage: "N|each [width=W] [retry=R] [ranks=RANKS] [term…] -- prog [arg…]",
+        run: Run::Group { act: group::run },
+        doc: "make N members (`each`: one on each node that matches) and start the program in them, at most W at a time or as many as there are slots; the others are queued. One that fails is tried again R times, elsewhere if its node is lost. With ranks=, only those of the N.",
+        example: "run 2 -- true",
+    },
+    Verb {
+        name: "grow",
+        usage: "N",
+        run: Run::Group { act: group::grow },
+        doc: "N members more, as the first ones were had.",
+        example: "grow 1",
+    },
+    Verb {
+        name: "shrink",
+        usage: "N",
+        run: Run::Group { act: group::shrink },
+        doc: "the N members of the highest ranks fewer: what runs in them is killed.",
+        example: "shrink 1",
+    },
+    Verb {
+        name: "replace",
+        usage: "RANKS",
+        run: Run::Group { act: group::replace },
+        doc: "end these members, and make them anew where there is room.",
+        example: "replace 0",
+    },
+    Verb {
+        name: "member",
+        usage: "[size=N] RANKS NODE… [-- prog [arg…]]",
+        run: Run::Group { act: group::member },
+        doc: "make members of these ranks on these nodes, each this one or below it: how a node tells another what part of a group is there. What is there already is left as it is.",
+        example: "member size=1 0 a",
+    },
+    Verb {
         name: "drain",
         usage: "",
         run: Run::Node { act: acts::drain, set: true },
@@ -230,6 +286,13 @@ pub static VERBS: &[Verb] = &[
         run: Run::Node { act: acts::down, set: false },
         doc: "stop the node, and what runs on it; with `keep`, leave its programs running for the next `uem up` to find.",
         example: "down keep",
+    },
+    Verb {
+        name: "@RANKS",
+        usage: "VERB…",
+        run: Run::Prefix,
+        doc: "before a verb, in a group's ctl: only to the members of these ranks, as in `@0,4-7 kill`.",
+        example: "@0 kill",
     },
     Verb {
         name: "try",
@@ -413,15 +476,23 @@ impl Kernel {
             Err(error) => return told(self, "", error),
         };
         let (mut dry, mut best_effort) = (false, false);
-        while let Some(prefix @ (b"try" | b"dry")) = words.first().map(Vec::as_slice) {
-            dry |= prefix == b"dry";
-            best_effort |= prefix == b"try";
+        let mut ranks = None;
+        loop {
+            match words.first().map(Vec::as_slice) {
+                Some(b"dry") => dry = true,
+                Some(b"try") => best_effort = true,
+                Some([b'@', set @ ..]) => match self.ranks_of(subject, &words::lossy(set)) {
+                    Ok(set) => ranks = Some(set),
+                    Err(error) => return told(self, &words::lossy(&words[0]), error),
+                },
+                _ => break,
+            }
             words.remove(0);
         }
         run.best_effort = best_effort;
         if words.is_empty() {
-            return match dry || best_effort {
-                true => told(self, "", Error::new(Errno::INVAL, "try and dry go before a verb")),
+            return match dry || best_effort || ranks.is_some() {
+                true => told(self, "", Error::new(Errno::INVAL, "try, dry and @RANKS go before a verb")),
                 false => Ok(Line::Done),
             };
         }
@@ -430,7 +501,23 @@ impl Kernel {
             return told(self, &name, unknown(&name));
         };
         let result = match &verb.run {
-            Run::Prefix => Err(Error::new(Errno::INVAL, "try and dry go before a verb")),
+            Run::Prefix => Err(Error::new(Errno::INVAL, "try, dry and @RANKS go before a verb")),
+            Run::Group { .. } if ranks.is_some() => {
+                Err(Error::new(Errno::INVAL, format!("{name} is for the whole group, not for some of its ranks")))
+            }
+            Run::Group { act } => match subject {
+                Subject::Session(id) => match act(self, id, &words, dry) {
+                    Ok(begun) => {
+                        (run.fan, run.reached, run.problems) = (begun.fan, begun.reached, begun.problems);
+                        return self.begun(run, begun.starting);
+                    }
+                    Err(error) => Err(error),
+                },
+                Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
+                    let cause = format!("{name} is for the ctl of a session, which becomes a group: clone one first");
+                    Err(Error::new(Errno::INVAL, cause))
+                }
+            },
             Run::Node { act, set } => match subject {
                 Subject::Session(_) => {
                     Err(Error::new(Errno::INVAL, format!("{name} is for a node's ctl, not for a session's")))
@@ -457,14 +544,14 @@ impl Kernel {
                     }
                 }
             },
-            Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name) {
+            Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name, ranks.as_ref()) {
                 Ok(ids) if dry => {
-                    run.fan = self.fan_out(uid, subject, line);
+                    run.fan = self.fan_line(uid, subject, (*reach, &name, &words), ranks.as_ref(), line);
                     ids.iter().for_each(|id| self.would_reach(Some(*id), uid, &name));
                     return Ok(Line::Done);
                 }
                 Ok(ids) => {
-                    run.fan = self.fan_out(uid, subject, line);
+                    run.fan = self.fan_line(uid, subject, (*reach, &name, &words), ranks.as_ref(), line);
                     return self.run_on(uid, run, *act, &name, &words, &ids);
                 }
                 Err(error) => Err(error),
@@ -480,6 +567,62 @@ impl Kernel {
         }
     }
 
+    /// The ranks that a line is for.
+    fn ranks_of(&self, subject: Subject, text: &str) -> Result<RankSet> {
+        let Subject::Session(id) = subject else {
+            return Err(Error::new(Errno::INVAL, "@RANKS is for the ctl of a group"));
+        };
+        let (ranks, size) = (RankSet::parse(text)?, self.session(id)?.size());
+        match ranks.last() {
+            Some(last) if last >= size => {
+                let known = if size == 0 { "it has no members".into() } else { format!("its ranks are 0-{}", size - 1) };
+                Err(Error::new(Errno::NOENT, format!("no member {last} in session {}: {known}", id.0)))
+            }
+            _ => Ok(ranks),
+        }
+    }
+
+    /// Sends a line to everybody else that it is for.
+    fn fan_line(
+        &mut self,
+        uid: Uid,
+        subject: Subject,
+        (reach, verb, words): (Reach, &str, &[Vec<u8>]),
+        ranks: Option<&RankSet>,
+        line: &[u8],
+    ) -> Option<u64> {
+        let Subject::Session(id) = subject else { return self.fan_out(uid, subject, line) };
+        if reach == Reach::AllWhole && ranks.is_none() {
+            // What is freed as one is freed by being closed.
+            return None;
+        }
+        let ends = |word: &Vec<u8>| matches!(signal_number(&words::lossy(word)), Some(1..=3 | 9 | 15));
+        if verb == "kill" && words.iter().all(ends) {
+            self.cancel_queue(id, ranks);
+        }
+        self.group_begins(id, verb);
+        let prefix = line.iter().position(|b| *b == b'@');
+        let rest = match (ranks, prefix) {
+            (Some(_), Some(at)) => {
+                let end = line[at..].iter().position(|b| *b == b' ').map_or(line.len(), |n| at + n);
+                [&line[..at], &line[end..]].concat()
+            }
+            _ => line.to_vec(),
+        };
+        self.share_fan(id, ranks, &rest)
+    }
+
+    /// What was begun is waited for.
+    fn begun(&mut self, run: &mut CtlRun, starting: Vec<SessionId>) -> Result<Line> {
+        if starting.is_empty() {
+            if run.fan.is_none() {
+                self.line_over(run, None)?;
+            }
+            return Ok(Line::Done);
+        }
+        Ok(Line::Waiting(starting))
+    }
+
     fn would_reach(&mut self, session: Option<SessionId>, uid: Uid, verb: &str) {
         let owner = session.and_then(|id| self.sessions.get(&id)).map_or(uid, |s| s.owner);
         let by = self.user(uid).name.clone();
@@ -487,16 +630,25 @@ impl Kernel {
     }
 
     /// Whom a verb means at this subject.
-    fn reached(&self, uid: Uid, subject: Subject, reach: Reach, verb: &str) -> Result<Vec<SessionId>> {
+    fn reached(
+        &self,
+        uid: Uid,
+        subject: Subject,
+        reach: Reach,
+        verb: &str,
+        ranks: Option<&RankSet>,
+    ) -> Result<Vec<SessionId>> {
         match subject {
             Subject::Session(id) => {
                 let session = self.session(id)?;
                 let runs = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.runs());
+                let members = || session.members.iter().filter(|(rank, _)| ranks.is_none_or(|r| r.contains(**rank)));
+                let members = || members().map(|(_, id)| *id);
                 Ok(match reach {
                     _ if !session.is_group() => alloc::vec![id],
-                    Reach::Whole | Reach::AllWhole => alloc::vec![id],
-                    Reach::Running => session.members.values().copied().filter(runs).collect(),
-                    Reach::Members | Reach::All => session.members.values().copied().collect(),
+                    Reach::Whole | Reach::AllWhole if ranks.is_none() => alloc::vec![id],
+                    Reach::Running => members().filter(runs).collect(),
+                    Reach::Members | Reach::All | Reach::Whole | Reach::AllWhole => members().collect(),
                 })
             }
             Subject::Set(_) if !self.holds_me(subject) && !matches!(reach, Reach::Members | Reach::Whole) => {
@@ -541,14 +693,8 @@ impl Kernel {
                 }
             }
         }
-        if waiting.is_empty() {
-            // With an answer from elsewhere to come, what failed here is told with it.
-            if run.fan.is_none() {
-                self.line_over(run, None)?;
-            }
-            return Ok(Line::Done);
-        }
-        Ok(Line::Waiting(waiting))
+        // With an answer from elsewhere to come, what failed here is told with it.
+        self.begun(run, waiting)
     }
 }
 

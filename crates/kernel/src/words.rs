@@ -1,6 +1,7 @@
 //! Words as in sh: what a control line is made of, and how a word is written so that it reads back the same.
 //!
-//! Understood: white space between words, `'…'`, `"…"` with `\"`, `\\`, `\$`, `` \` ``, and `\c` outside quotes.
+//! Understood: white space between words, `'…'`, `"…"` with `\"`, `\\`, `\$`, `` \` ``, `$'…'` with `\n`, `\r`, `\'` and `\\`, and
+//! `\c` outside quotes. A control line ends at its newline, so a word with newlines is written as `$'…'`.
 //! Nothing is expanded. Bytes need not be UTF-8.
 
 use alloc::{string::String, vec::Vec};
@@ -10,14 +11,18 @@ use op::{Errno, Error, Result};
 pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
-    let mut bytes = line.iter().copied();
-    while let Some(byte) = bytes.next() {
+    let mut bytes = line.iter();
+    while let Some(&byte) = bytes.next() {
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => words.extend(word.take()),
-            b'\'' => quoted(&mut bytes, b'\'', word.get_or_insert_default())?,
-            b'"' => quoted(&mut bytes, b'"', word.get_or_insert_default())?,
+            b'\'' => quoted(&mut bytes.by_ref().copied(), b'\'', word.get_or_insert_default())?,
+            b'$' if bytes.as_slice().first() == Some(&b'\'') => {
+                bytes.next();
+                escaped(&mut bytes.by_ref().copied(), word.get_or_insert_default())?;
+            }
+            b'"' => quoted(&mut bytes.by_ref().copied(), b'"', word.get_or_insert_default())?,
             b'\\' => match bytes.next() {
-                Some(next) => word.get_or_insert_default().push(next),
+                Some(next) => word.get_or_insert_default().push(*next),
                 None => {
                     return Err(Error::new(Errno::INVAL, "the line ends in a backslash; write \\\\ for one"));
                 }
@@ -42,6 +47,42 @@ fn quoted(bytes: &mut impl Iterator<Item = u8>, quote: u8, word: &mut Vec<u8>) -
         }
     }
     Err(Error::new(Errno::INVAL, alloc::format!("a quote ({}) is opened and never closed", quote as char)))
+}
+
+/// The inside of `$'…'`, up to its end.
+fn escaped(bytes: &mut impl Iterator<Item = u8>, word: &mut Vec<u8>) -> Result<()> {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\'' => return Ok(()),
+            b'\\' => match bytes.next() {
+                Some(b'n') => word.push(b'\n'),
+                Some(b'r') => word.push(b'\r'),
+                Some(b't') => word.push(b'\t'),
+                Some(c @ (b'\\' | b'\'' | b'"')) => word.push(c),
+                Some(c) => word.extend([b'\\', c]),
+                None => break,
+            },
+            b => word.push(b),
+        }
+    }
+    Err(Error::new(Errno::INVAL, "a quote ($') is opened and never closed"))
+}
+
+/// A word for a control line: as [`quote`], but without a newline in it.
+pub(crate) fn quote_line(word: &[u8], out: &mut Vec<u8>) {
+    if !word.contains(&b'\n') {
+        return quote(word, out);
+    }
+    out.extend(b"$'");
+    for &byte in word {
+        match byte {
+            b'\n' => out.extend(b"\\n"),
+            b'\\' => out.extend(b"\\\\"),
+            b'\'' => out.extend(b"\\'"),
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'\'');
 }
 
 /// Writes a word so that [`split`] and sh read it back.

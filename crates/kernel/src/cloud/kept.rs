@@ -99,6 +99,7 @@ impl Kernel {
         if core::mem::replace(&mut self.cloud.drained, on) != on {
             self.cloud.changed_self = true;
             self.append(format!("drained {}", u8::from(on)).into_bytes());
+            self.look_for_room();
         }
     }
 

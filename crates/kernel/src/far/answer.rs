@@ -117,6 +117,7 @@ impl Kernel {
                 self.settle_op((link, lane), who, (fid, there), kind, reply);
             }
             Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
+            Purpose::Share { group, share, step } => self.share_answered(link, group, share, step, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
         }
     }

@@ -137,6 +137,7 @@ impl Kernel {
             | Purpose::Named { .. }
             | Purpose::Flush { .. }
             | Purpose::Part { .. }
+            | Purpose::Share { .. }
             | Purpose::Fan { .. } => {}
         }
         self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });

@@ -51,6 +51,25 @@ impl Kernel {
         Some(number)
     }
 
+    /// A line of which each receiver is counted as it is told.
+    pub(crate) fn open_fan(&mut self) -> u64 {
+        self.next_fan += 1;
+        self.fans.insert(self.next_fan, Fan::default());
+        self.next_fan
+    }
+
+    pub(crate) fn fan_more(&mut self, number: u64) {
+        if let Some(fan) = self.fans.get_mut(&number) {
+            fan.left += 1;
+        }
+    }
+
+    pub(crate) fn fan_less(&mut self, number: u64) {
+        if let Some(fan) = self.fans.get_mut(&number) {
+            fan.left -= 1;
+        }
+    }
+
     pub(crate) fn fan_answered(&mut self, link: LinkId, number: u64, last: bool, reply: Reply) {
         let Some(fan) = self.fans.get_mut(&number) else { return };
         match (reply, last) {

@@ -45,6 +45,15 @@ pub(super) fn slots(attrs: &[(String, Attr)]) -> u32 {
     count("slots").or_else(|| count("cpus")).unwrap_or(1)
 }
 
+impl Query {
+    /// Whether the best node is filled before the next is used.
+    pub(crate) fn fills(&self) -> bool {
+        let shape = &self.shape;
+        let policy = matches!(shape.policy, Some(Policy::Pack | Policy::Near));
+        policy || shape.near.is_some() || !shape.sort.is_empty()
+    }
+}
+
 impl Kernel {
     /// The nodes that match, are up and not drained, in the order that the query asks for: else the one first where one more gets
     /// most of the node.
@@ -52,6 +61,16 @@ impl Kernel {
         let me = query.admits(&self.facts());
         let others = self.cloud.nodes.iter().filter(|(_, known)| query.admits(&known.facts()));
         self.in_order_of_preference(query, me, others.map(|(no, _)| *no))
+    }
+
+    /// One node, if it could take something of a query.
+    pub(crate) fn candidate(&self, query: &Query, id: NodeId) -> Option<Candidate> {
+        let no = self.node_no(id);
+        let fits = match no.and_then(|no| self.cloud.known(no)) {
+            Some(known) => query.admits(&known.facts()),
+            None => id == self.node.id && query.admits(&self.facts()),
+        };
+        self.in_order_of_preference(&Query::default(), fits && no.is_none(), no.filter(|_| fits).into_iter()).pop()
     }
 
     /// The same of any set of nodes.

@@ -1,0 +1,395 @@
+//! Groups: sessions that run nothing themselves and speak for their members, wherever those are.
+//!
+//! ```text
+//!   group a/5   size 6, at the top: it plans
+//!    ├─ members here          0, 1        sessions of this node
+//!    ├─ share at child b      2-4         session b/9, a group too, which hands on in turn
+//!    └─ queue                 5           until there is room
+//! ```
+//! A *share* is a group at the next node on the way that holds some of the ranks; every file of a group is its own members'
+//! and its shares', merged. The same code on every level. Only where there is no parent is anything planned, so that the
+//! top of the tree knows who holds which slot: below it, a group has one share, at the parent.
+//!
+//! *Architecture invariants.* A rank is queued, active or ended, never two of them. It is made anew only after the one before it has
+//! ended, or cannot run any more: a share whose link broke ends its members after its lease, and is waited for longer than that.
+
+mod acts;
+mod kept;
+mod plan;
+mod share;
+mod show;
+mod tell;
+
+pub(crate) use acts::{grow, member, replace, res, run, shrink};
+pub(crate) use plan::Begun;
+pub(crate) use share::Step as ShareStep;
+
+use crate::{Kernel, limits, ranks::RankSet, session::State, words};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+use core::time::Duration;
+use op::{Errno, Error, How, Mono, NodeId, SessionId, Usage};
+use share::Share;
+
+/// What makes a session a group of more than the members that were cloned in it.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) size: u32,
+    /// What a member runs as soon as it is made; nothing after `res`.
+    words: Vec<Vec<u8>>,
+    /// Members are started as they are made: what cannot be started has ended.
+    runs: bool,
+    /// Something was started in members elsewhere.
+    started: bool,
+    /// On which nodes, as query terms.
+    terms: Vec<String>,
+    /// At most so many at a time.
+    width: Option<u32>,
+    /// So often a failed one is tried again.
+    retry: u32,
+    /// Each rank has its node.
+    pins: BTreeMap<u32, NodeId>,
+    /// Not made yet.
+    pub(crate) queue: RankSet,
+    /// Made, and not ended.
+    pub(crate) active: RankSet,
+    /// Where each of those holds a slot, where this is planned.
+    placed: BTreeMap<u32, NodeId>,
+    /// How often it was made anew, if it was.
+    tries: BTreeMap<u32, u32>,
+    shares: BTreeMap<u64, Share>,
+    /// How members ended, in that order.
+    pub(crate) log: Vec<End>,
+    failed: u32,
+    /// They are made anew when they have ended.
+    replacing: RankSet,
+    /// Nothing is tried again: it was killed.
+    cancelled: bool,
+    /// All at once, however crowded the nodes are.
+    crowd: bool,
+    /// How many there are is being asked of the parent.
+    growing: bool,
+    /// It is a share, and which ranks it was told to make.
+    is_share: bool,
+    made: RankSet,
+}
+
+/// How a member ended, for good.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct End {
+    pub(crate) rank: u32,
+    pub(crate) again: u32,
+    /// `node/id`; `node/-` of what was never made.
+    pub(crate) path: Box<str>,
+    pub(crate) pid: u32,
+    pub(crate) how: How,
+    pub(crate) usage: Usage,
+    pub(crate) real: Duration,
+}
+
+/// What the kernel remembers of all its groups: who waits for room, and who holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Those with a queue, in the order in which they came.
+    waiting: BTreeSet<SessionId>,
+    /// Slots that members hold, by node.
+    held: BTreeMap<NodeId, u32>,
+    /// Nodes on which a slot has become free.
+    freed: BTreeSet<NodeId>,
+    /// Room is looked for everywhere.
+    replan: bool,
+    next_share: u64,
+    /// When shares that are cut off are given up.
+    deadlines: BTreeSet<(Mono, SessionId, u64)>,
+    /// Some share is cut off.
+    cut: bool,
+}
+
+impl Group {
+    /// Whether nothing of it will end any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.queue.is_empty() && self.active.is_empty() && !self.growing
+    }
+
+    /// Whether something of it may run, here or elsewhere.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.growing || !self.queue.is_empty() || ((self.runs || self.started) && !self.active.is_empty())
+    }
+
+    fn again(&self, rank: u32) -> u32 {
+        self.tries.get(&rank).copied().unwrap_or(0)
+    }
+
+    /// All ranks that it has or had.
+    pub(crate) fn has(&self, rank: u32) -> bool {
+        rank < self.size
+    }
+
+    pub(crate) fn failed(&self) -> u32 {
+        self.failed
+    }
+
+    /// The word in `status` and `info`; `None` where it is just a session with members.
+    pub(crate) fn state(&self) -> Option<&'static str> {
+        match (self.runs, self.is_over()) {
+            (false, _) => None,
+            (true, true) => Some("ended"),
+            (true, false) => Some("running"),
+        }
+    }
+}
+
+impl Kernel {
+    /// A session's group, made if it has none.
+    fn group_mut(&mut self, id: SessionId) -> Option<&mut Group> {
+        let session = self.sessions.get_mut(&id)?;
+        Some(session.group.get_or_insert_default())
+    }
+
+    fn group(&self, id: SessionId) -> Option<&Group> {
+        self.sessions.get(&id)?.group.as_deref()
+    }
+
+    // ── members end ────────────────────────────────────────────────────────────────────────
+
+    /// A session of this node that is a member has ended.
+    pub(crate) fn member_exited(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (Some((group, rank)), State::Ended { pid, started, exit, .. }) = (session.member_of, &session.state)
+        else {
+            return;
+        };
+        let again = self.group(group).map_or(0, |g| g.again(rank));
+        let end = End {
+            rank,
+            again,
+            path: format!("{}/{}", self.node.name, id.0).into(),
+            pid: *pid,
+            how: exit.how,
+            usage: exit.usage,
+            real: exit.at.since(*started),
+        };
+        self.rank_ended(group, end);
+    }
+
+    /// What should have been started as it was made could not be.
+    pub(crate) fn member_refused(&mut self, id: SessionId, error: &Error) {
+        let Some((group, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
+        if self.group(group).is_some_and(|g| g.runs) {
+            let path = format!("{}/{}", self.node.name, id.0);
+            self.rank_failed(group, rank, &path, error);
+        }
+    }
+
+    /// A rank that never ran: it has ended as it does in a shell.
+    fn rank_failed(&mut self, group: SessionId, rank: u32, path: &str, error: &Error) {
+        let how = match error.errno {
+            Errno::NOENT => How::Code(127),
+            Errno::HOSTUNREACH | Errno::STALE | Errno::TIMEDOUT => How::Lost,
+            _ => How::Code(126),
+        };
+        let again = self.group(group).map_or(0, |g| g.again(rank));
+        self.rank_ended(group, End::unmade(rank, again, path, how));
+    }
+
+    /// A rank has ended: for good, or to be made anew.
+    fn rank_ended(&mut self, id: SessionId, end: End) {
+        let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
+        if end.again < group.again(end.rank) || !group.active.remove(end.rank) {
+            return;
+        }
+        let rank = end.rank;
+        let held = group.placed.remove(&rank);
+        let failed = end.how != How::Code(0);
+        let replaced = group.replacing.remove(rank);
+        let again = group.again(rank);
+        if !group.cancelled && (replaced || (failed && again < group.retry)) {
+            group.tries.insert(rank, again + 1);
+            group.queue.insert(rank);
+            self.groups.waiting.insert(id);
+            self.append(format!("again {} {rank} {}", id.0, again + 1).into_bytes());
+        } else {
+            group.failed += u32::from(failed);
+            let line = kept::end_line(id, &end);
+            group.log.push(end);
+            self.append(line);
+        }
+        if let Some(node) = held {
+            self.give_slot_back(node);
+        }
+        self.group_changed(id);
+    }
+
+    fn give_slot_back(&mut self, node: NodeId) {
+        if let Some(held) = self.groups.held.get_mut(&node) {
+            *held -= 1;
+            if *held == 0 {
+                self.groups.held.remove(&node);
+            }
+        }
+        self.groups.freed.insert(node);
+    }
+
+    /// A member of this node is freed: if it had not ended, nothing more is heard of it.
+    pub(crate) fn member_freed(&mut self, group: SessionId, rank: u32) {
+        let Some(group) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
+        if group.active.remove(rank)
+            && let Some(node) = group.placed.remove(&rank)
+        {
+            self.give_slot_back(node);
+        }
+    }
+
+    /// A group is freed: its shares follow by being closed.
+    pub(crate) fn group_freed(&mut self, mut group: Group) {
+        for node in core::mem::take(&mut group.placed).into_values() {
+            self.give_slot_back(node);
+        }
+        for share in core::mem::take(&mut group.shares).into_values() {
+            self.close_share(share);
+        }
+    }
+
+    /// What was never begun will not be.
+    pub(crate) fn cancel_queue(&mut self, id: SessionId, ranks: Option<&RankSet>) {
+        let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
+        let cancelled = match ranks {
+            Some(ranks) => group.queue.intersection(ranks),
+            None => {
+                group.cancelled = true;
+                group.queue.clone()
+            }
+        };
+        group.queue.subtract(&cancelled);
+        for rank in cancelled.iter() {
+            let again = group.again(rank);
+            let end = End::unmade(rank, again, "-", How::Signal(15));
+            let line = kept::end_line(id, &end);
+            group.failed += 1;
+            group.log.push(end);
+            self.journal_len += line.len() as u64 + 1;
+            self.out.push(crate::Effect::Journal(line));
+        }
+        self.group_changed(id);
+    }
+
+    // ── members are made ───────────────────────────────────────────────────────────────────
+
+    /// Makes a member of a group on this node, and starts it if there is something to start; then it is said which is starting.
+    /// One that had its rank before has ended, as whoever asks has seen.
+    fn make_member(&mut self, group: SessionId, rank: u32) -> op::Result<Option<SessionId>> {
+        let session = self.sessions.get_mut(&group).ok_or_else(|| crate::gone(group))?;
+        let words = session.group.as_ref().map(|g| g.words.clone()).unwrap_or_default();
+        if let Some(old) = session.members.remove(&rank) {
+            if let Some(session) = self.sessions.get_mut(&old) {
+                session.member_of = None;
+            }
+            self.free(old);
+        }
+        let id = self.new_member(group, rank)?;
+        match words.is_empty() {
+            true => Ok(None),
+            false => self.exec(id, &words).map(|()| Some(id)),
+        }
+    }
+
+    /// Everything is given back: not all could be had.
+    fn give_all_back(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let members: Vec<SessionId> = session.members.values().copied().collect();
+        let group = session.group.take();
+        for member in members {
+            self.free(member);
+        }
+        group.into_iter().for_each(|group| self.group_freed(*group));
+        // What the journal knows of it is nothing from here on.
+        self.append(format!("nogroup {}", id.0).into_bytes());
+        self.group_changed(id);
+    }
+
+    /// A verb that starts something is on its way to its members.
+    pub(crate) fn group_begins(&mut self, id: SessionId, verb: &str) {
+        let group = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut());
+        if let Some(group) = group.filter(|group| verb == "exec" && !group.shares.is_empty() && !group.started) {
+            group.started = true;
+            self.journal_group(id);
+        }
+    }
+
+    /// Tells a line to the shares that have some of these ranks; `None` if none has.
+    pub(crate) fn share_fan(&mut self, id: SessionId, ranks: Option<&RankSet>, line: &[u8]) -> Option<u64> {
+        let group = self.group(id)?;
+        let known = group.shares.iter().filter(|(_, share)| share.refused.is_none());
+        let mut told: Vec<(u64, Vec<u8>)> = Vec::new();
+        for (no, share) in known {
+            match ranks.map(|ranks| ranks.intersection(&share.ranks)) {
+                Some(some) if some.is_empty() => {}
+                Some(some) => told.push((*no, [format!("@{some} ").as_bytes(), line].concat())),
+                None => told.push((*no, line.to_vec())),
+            }
+        }
+        if told.is_empty() {
+            return None;
+        }
+        let fan = self.open_fan();
+        for (no, line) in told {
+            let how = share::Line { fan: Some(fan), ..share::Line::PLAIN };
+            self.tell_share(id, no, line, how);
+        }
+        Some(fan)
+    }
+
+    /// Whether a node that matches is known, though it may be down.
+    fn may_come(&self, query: &crate::query::Query) -> bool {
+        query.admits(&self.facts()) || self.cloud.nodes.values().any(|known| query.admits(&known.facts()))
+    }
+
+    /// Whether all members must run at once, since what comes in is dealt out to them.
+    fn crowds(&self, _: SessionId) -> bool {
+        false
+    }
+
+    /// How many ranks a node may still be asked to hold, of all that a group has.
+    fn room_for_ranks(&self, id: SessionId, more: u32) -> op::Result<u32> {
+        let size = self.sessions.get(&id).map_or(0, |s| s.size());
+        match size.checked_add(more).filter(|size| *size <= limits::MEMBERS) {
+            Some(size) => Ok(size),
+            None => {
+                let cause = format!("a group has at most {} members", limits::MEMBERS);
+                Err(Error::new(Errno::AGAIN, cause))
+            }
+        }
+    }
+}
+
+impl End {
+    fn unmade(rank: u32, again: u32, path: &str, how: How) -> End {
+        let usage = Usage::default();
+        End { rank, again, path: path.into(), pid: 0, how, usage, real: Duration::ZERO }
+    }
+}
+
+impl crate::session::Session {
+    /// How many ranks it has.
+    pub(crate) fn size(&self) -> u32 {
+        let cloned = self.members.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.group.as_ref().map_or(0, |g| g.size).max(cloned)
+    }
+}
+
+/// Words as one control line.
+fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        if i > 0 {
+            line.push(b' ');
+        }
+        words::quote_line(word, &mut line);
+    }
+    line
+}

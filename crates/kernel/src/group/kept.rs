@@ -1,0 +1,227 @@
+//! What of a group outlives the node. Lines of the journal, in order:
+//!
+//! - `group ID SIZE runs|started|holds|cancelled WIDTH RETRY TERMS… -- WORDS…`: what it is; with `share-` before it if it is one.
+//! - `queue ID RANKS`: these wait. `pin ID NODE RANKS`: these are for that node.
+//! - `share ID NO PEER NAME NUMBER up|down`: a share, and its session there.
+//! - `place ID NO|- NODE RANKS`: these were made there, through that share or here.
+//! - `again ID RANK COUNT`: it waits to be made once more. `try ID RANK COUNT`: it was made so often before.
+//! - `nogroup ID`: it is none any more.
+//! - `ended ID line-of-wait`: how a rank ended, for good.
+
+use super::{End, Group, line_of, tell};
+use crate::{Kernel, ranks::RankSet, record::Format, session::Session, words};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use op::{NodeId, SessionId};
+
+pub(super) fn end_line(group: SessionId, end: &End) -> Vec<u8> {
+    let mut line = format!("ended {} ", group.0).into_bytes();
+    end.write(Format::Text, &mut line);
+    line.pop();
+    line
+}
+
+fn group_line(id: SessionId, group: &Group) -> Vec<u8> {
+    let share = if group.is_share { "share-" } else { "" };
+    let kind = match (group.cancelled, group.runs, group.started) {
+        (true, ..) => "cancelled",
+        (false, true, _) => "runs",
+        (false, false, true) => "started",
+        (false, false, false) => "holds",
+    };
+    let width = group.width.map_or("-".into(), |w| w.to_string());
+    let mut words: Vec<Vec<u8>> = ["group", &id.0.to_string(), &group.size.to_string(), &format!("{share}{kind}"), &width, &group.retry.to_string()]
+        .iter()
+        .map(|w| w.as_bytes().to_vec())
+        .collect();
+    words.extend(group.terms.iter().map(|term| term.clone().into_bytes()));
+    words.push(b"--".to_vec());
+    words.extend(group.words.iter().cloned());
+    line_of(&words)
+}
+
+impl Kernel {
+    /// What a group is, and who waits.
+    pub(super) fn journal_group(&mut self, id: SessionId) {
+        let Some(group) = self.group(id) else { return };
+        let mut lines = alloc::vec![group_line(id, group), format!("queue {} {}", id.0, group.queue).into_bytes()];
+        lines.extend(pin_lines(id, group));
+        lines.into_iter().for_each(|line| self.append(line));
+    }
+
+    pub(super) fn journal_share(&mut self, id: SessionId, no: u64) {
+        let line = self.group(id).and_then(|group| group.share_lines().remove(&no));
+        if let Some(line) = line {
+            self.append(format!("share {} {no} {line}", id.0).into_bytes());
+        }
+    }
+
+    pub(super) fn journal_place(&mut self, id: SessionId, share: Option<u64>, node: NodeId, ranks: &RankSet) {
+        let share = share.map_or("-".into(), |no| no.to_string());
+        self.append(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
+    }
+
+    /// Lines for a journal that is written anew.
+    pub(crate) fn group_lines(&self) -> Vec<Vec<u8>> {
+        let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
+        groups.filter(|(_, group)| group.size > 0).flat_map(|(id, group)| lines_of(id, group)).collect()
+    }
+
+    /// A line of the journal that speaks of a group.
+    pub(crate) fn recall_group(&mut self, line: &[u8]) -> Option<()> {
+        if let Some(rest) = line.strip_prefix(b"ended ") {
+            let text = words::lossy(rest);
+            let (id, end) = text.split_once(' ')?;
+            let end = tell::read_end(end)?;
+            let group = self.sessions.get_mut(&SessionId(id.parse().ok()?))?.group.get_or_insert_default();
+            group.active.remove(end.rank);
+            group.placed.remove(&end.rank);
+            group.queue.remove(end.rank);
+            group.failed += u32::from(end.how != op::How::Code(0));
+            group.log.push(end);
+            return Some(());
+        }
+        let words = words::split(line).ok()?;
+        let text: Vec<String> = words.iter().map(|w| words::lossy(w)).collect();
+        let text: Vec<&str> = text.iter().map(String::as_str).collect();
+        let (verb, id) = (*text.first()?, SessionId(text.get(1)?.parse().ok()?));
+        if !["group", "queue", "pin", "share", "place", "again", "try", "nogroup"].contains(&verb) {
+            return None;
+        }
+        let group = match self.sessions.get_mut(&id) {
+            Some(session) => session.group.get_or_insert_default(),
+            // It was freed since, and the journal says so in another place.
+            None => return Some(()),
+        };
+        match text[..] {
+            ["group", _, size, kind, width, retry, ..] => {
+                let terms = text.iter().skip(6).take_while(|word| **word != "--").map(|w| String::from(*w));
+                group.terms = terms.collect();
+                group.words = words.iter().skip(7 + group.terms.len()).cloned().collect();
+                group.size = size.parse().ok().filter(|n| *n <= crate::limits::MEMBERS)?;
+                group.is_share = kind.starts_with("share-");
+                let kind = kind.trim_start_matches("share-");
+                (group.width, group.retry) = (width.parse().ok(), retry.parse().ok()?);
+                group.runs = matches!(kind, "runs" | "cancelled");
+                (group.cancelled, group.started) = (kind == "cancelled", kind == "started");
+            }
+            ["queue", _, ranks] => group.queue = RankSet::parse(ranks).ok()?,
+            ["queue", _] => group.queue = RankSet::new(),
+            ["pin", _, node, ranks] => {
+                let node: NodeId = node.parse().ok()?;
+                group.pins.extend(RankSet::parse(ranks).ok()?.iter().map(|rank| (rank, node)));
+            }
+            ["share", _, no, peer, name, number, up] => {
+                group.recall_share(no.parse().ok()?, peer.parse().ok()?, name, number.parse().ok()?, up == "up");
+                self.groups.next_share = self.groups.next_share.max(no.parse::<u64>().ok()? + 1);
+            }
+            ["place", _, no, node, ranks] => {
+                let (node, ranks): (NodeId, _) = (node.parse().ok()?, RankSet::parse(ranks).ok()?);
+                for share in group.shares.values_mut() {
+                    share.ranks.subtract(&ranks);
+                }
+                if let Some(share) = no.parse().ok().and_then(|no: u64| group.shares.get_mut(&no)) {
+                    share.ranks.union_with(&ranks);
+                }
+                group.queue.subtract(&ranks);
+                group.active.union_with(&ranks);
+                if node != NodeId::default() {
+                    group.placed.extend(ranks.iter().map(|rank| (rank, node)));
+                }
+            }
+            ["again", _, rank, count] => {
+                let rank = rank.parse().ok().filter(|rank| *rank < crate::limits::MEMBERS)?;
+                group.tries.insert(rank, count.parse().ok()?);
+                group.active.remove(rank);
+                group.placed.remove(&rank);
+                group.queue.insert(rank);
+            }
+            ["try", _, rank, count] => drop(group.tries.insert(rank.parse().ok()?, count.parse().ok()?)),
+            ["nogroup", _] => **group = Group::default(),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The journal is read: who waits and who holds a slot is counted anew.
+    pub(crate) fn groups_recalled(&mut self) {
+        for (id, session) in &mut self.sessions {
+            let Some(group) = session.group.as_deref_mut() else { continue };
+            // What was written down but never made is made anew.
+            let mut unmade = group.active.clone();
+            let has: RankSet = session.members.keys().copied().collect();
+            unmade.subtract(&has);
+            group.shares.values().for_each(|share| unmade.subtract(&share.ranks));
+            group.active.subtract(&unmade);
+            for rank in unmade.iter() {
+                group.placed.remove(&rank);
+                if !group.is_share {
+                    group.queue.insert(rank);
+                }
+            }
+            group.made = group.active.clone();
+            group.made.union_with(&group.log.iter().map(|end| end.rank).collect());
+            if !group.queue.is_empty() {
+                self.groups.waiting.insert(*id);
+            }
+            for node in group.placed.values() {
+                *self.groups.held.entry(*node).or_default() += 1;
+            }
+        }
+        self.groups.replan = true;
+        self.shares_recalled();
+    }
+}
+
+fn pin_lines(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
+    let mut by_node: BTreeMap<NodeId, RankSet> = BTreeMap::new();
+    for (rank, node) in &group.pins {
+        by_node.entry(*node).or_default().insert(*rank);
+    }
+    by_node.iter().map(|(node, ranks)| format!("pin {} {node} {ranks}", id.0).into_bytes()).collect()
+}
+
+fn lines_of(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
+    let mut lines = alloc::vec![group_line(id, group)];
+    lines.extend(pin_lines(id, group));
+    for (no, line) in group.share_lines() {
+        lines.push(format!("share {} {no} {line}", id.0).into_bytes());
+    }
+    let mut places: BTreeMap<(Option<u64>, NodeId), RankSet> = BTreeMap::new();
+    for rank in group.active.iter() {
+        let share = group.shares.iter().find(|(_, s)| s.ranks.contains(rank)).map(|(no, _)| *no);
+        let node = group.placed.get(&rank).copied().unwrap_or_default();
+        places.entry((share, node)).or_default().insert(rank);
+    }
+    let ended = |share: &super::Share| {
+        let mut ranks = share.ranks.clone();
+        ranks.subtract(&group.active);
+        ranks
+    };
+    // Those that have ended are in their share still, for whoever reads what they wrote.
+    for (no, share) in &group.shares {
+        let ranks = ended(share);
+        if !ranks.is_empty() {
+            places.entry((Some(*no), NodeId::default())).or_default().union_with(&ranks);
+        }
+    }
+    for ((share, node), ranks) in places {
+        let share = share.map_or("-".into(), |no| no.to_string());
+        lines.push(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
+    }
+    lines.extend(group.tries.iter().map(|(rank, count)| format!("try {} {rank} {count}", id.0).into_bytes()));
+    lines.extend(group.log.iter().map(|end| end_line(id, end)));
+    lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
+    lines
+}
+
+impl Session {
+    /// Whether a rank's member is one of this node's sessions.
+    pub(crate) fn member(&self, rank: u32) -> Option<SessionId> {
+        self.members.get(&rank).copied()
+    }
+}

@@ -1,0 +1,552 @@
+//! Shares: groups at the next nodes on the way, and how they are asked.
+//!
+//! ```text
+//!   clone ──▶ its number ──▶ wait, read on and on
+//!     └─ setup lines, `member …`, and later lines, all in one flight and in order
+//! ```
+
+use super::{Group, tell};
+use crate::{
+    Kernel, Lane, LinkId,
+    cloud::NodeNo,
+    far::Purpose,
+    limits,
+    park::On,
+    ranks::RankSet,
+    words::lossy,
+};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use op::{Access, Errno, Error, Fid, Mono, NodeId, Op, Reply, Result, SessionId};
+
+/// The ranks of a group that are below another node, or above this one.
+#[derive(Debug)]
+pub(crate) struct Share {
+    peer: NodeId,
+    pub(super) name: Arc<str>,
+    pub(super) up: bool,
+    /// Over which link it is held open, by which fid.
+    at: Option<(LinkId, Fid)>,
+    /// The session's number there, when it is known.
+    id: Option<u64>,
+    /// Ranks that were made there, and are not made elsewhere since.
+    pub(super) ranks: RankSet,
+    wait: Option<Wait>,
+    /// While it is being set up as another user, what it is told next.
+    held_back: Option<Vec<(Vec<u8>, Line)>>,
+    /// Lines it was told.
+    told: u64,
+    /// When it is given up, if it does not come back.
+    deadline: Option<Mono>,
+    /// What is wrong with it: nothing is asked of it any more.
+    pub(super) refused: Option<Error>,
+}
+
+/// Its `wait`, as far as it was read.
+#[derive(Debug)]
+struct Wait {
+    fid: Fid,
+    /// How many lines it had been told when it was read last.
+    reading: Option<u64>,
+    offset: u64,
+    torn: Vec<u8>,
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Open,
+    Named,
+    Setup,
+    Line(Line),
+    Wait { read: bool },
+    Size,
+}
+
+/// Who waits for a line, and whether it reserves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Line {
+    pub(crate) fan: Option<u64>,
+    /// If it fails, all is given back.
+    pub(crate) all_or_nothing: bool,
+    /// It may change how many members there are.
+    pub(crate) resizes: bool,
+}
+
+impl Line {
+    pub(super) const PLAIN: Line = Line { fan: None, all_or_nothing: false, resizes: false };
+}
+
+const BOTH: Access = Access { read: true, write: true, truncate: false };
+const READ: Access = Access { read: true, write: false, truncate: false };
+
+impl Kernel {
+    fn share_mut(&mut self, group: SessionId, no: u64) -> Option<&mut Share> {
+        self.sessions.get_mut(&group)?.group.as_deref_mut()?.shares.get_mut(&no)
+    }
+
+    fn share(&self, group: SessionId, no: u64) -> Option<&Share> {
+        self.group(group)?.shares.get(&no)
+    }
+
+    /// The share of a group over a link, made if there is none.
+    pub(super) fn share_over(&mut self, group: SessionId, link: LinkId) -> Result<u64> {
+        let over = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link) && share.refused.is_none();
+        if let Some((no, _)) = self.group(group).and_then(|g| g.shares.iter().find(over)) {
+            return Ok(*no);
+        }
+        let peer = self.cloud.links.get(&link).and_then(|tie| tie.peer.clone()).ok_or(Errno::STALE)?;
+        let session = self.session(group)?;
+        let user = self.user(session.owner).name.clone();
+        let setup = tell::setup_lines(self, session);
+        let again = setup.as_user;
+        let no = self.groups.next_share;
+        self.groups.next_share += 1;
+        let purpose = |step| move || Purpose::Share { group, share: no, step };
+        let fid = self.open_there(link, &user, &["clone".into()], BOTH, purpose(Step::Open))?;
+        let share = Share {
+            peer: peer.id,
+            name: peer.name.clone(),
+            up: peer.above,
+            at: Some((link, fid)),
+            id: None,
+            ranks: RankSet::new(),
+            wait: None,
+            held_back: again.then(Vec::new),
+            told: 0,
+            deadline: None,
+            refused: None,
+        };
+        if let Some(group) = self.group_mut(group) {
+            group.shares.insert(no, share);
+        }
+        let read = Op::Read { fid, offset: 0, count: limits::NAME as u32, wait: true };
+        self.ask(link, Lane::Control, purpose(Step::Named)(), read);
+        let write = Op::Write { fid, offset: 0, data: setup.lines };
+        self.ask(link, Lane::Control, purpose(Step::Setup)(), write);
+        Ok(no)
+    }
+
+    /// Tells a share a line; what waits for it is told in any case.
+    pub(super) fn tell_share(&mut self, group: SessionId, no: u64, text: Vec<u8>, line: Line) {
+        if let Some(fan) = line.fan {
+            self.fan_more(fan);
+        }
+        let down = self.share(group, no).map(|share| self.why_cut(share));
+        let Some(share) = self.share_mut(group, no) else {
+            return self.line_answered(group, no, line, Reply::errno(Errno::STALE));
+        };
+        share.told += 1;
+        if let Some(error) = share.refused.clone() {
+            return self.line_answered(group, no, line, Reply::Failed(error));
+        }
+        if let Some(held_back) = &mut share.held_back {
+            return held_back.push((text, line));
+        }
+        let Some((link, fid)) = share.at else {
+            let error = down.unwrap_or_else(|| Errno::HOSTUNREACH.into());
+            return self.line_answered(group, no, line, Reply::Failed(error));
+        };
+        let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };
+        self.ask(link, Lane::Control, purpose, Op::Write { fid, offset: 0, data: [&text[..], b"\n"].concat() });
+        self.read_wait(group, no);
+    }
+
+    /// Reads on in a share's `wait`, unless that is being done.
+    fn read_wait(&mut self, group: SessionId, no: u64) {
+        let Some(share) = self.share_mut(group, no) else { return };
+        let told = share.told;
+        let (Some((link, _)), Some(wait)) = (share.at, &mut share.wait) else { return };
+        if wait.reading.is_some() {
+            return;
+        }
+        wait.reading = Some(told);
+        let op = Op::Read { fid: wait.fid, offset: wait.offset, count: limits::FAR_IO as u32, wait: true };
+        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Wait { read: true } }, op);
+    }
+
+    /// What a share's node said.
+    pub(crate) fn share_answered(&mut self, link: LinkId, group: SessionId, no: u64, step: Step, reply: Reply) {
+        let linked = self.cloud.links.contains_key(&link);
+        if let (Step::Line(line), _) = (step, linked) {
+            return self.line_answered(group, no, line, reply);
+        }
+        if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
+            return;
+        }
+        match (step, reply) {
+            (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => self.share_refused(group, no, error),
+            (Step::Named, Reply::Data(data)) => {
+                let id = lossy(&data).trim().parse().ok();
+                if let Some(share) = self.share_mut(group, no) {
+                    share.id = id;
+                }
+                if id.is_some() {
+                    self.journal_share(group, no);
+                    self.open_wait(group, no);
+                }
+            }
+            (Step::Setup, _) => {
+                let held = self.share_mut(group, no).and_then(|share| share.held_back.take());
+                for (text, line) in held.into_iter().flatten() {
+                    // It was counted when it was held back.
+                    line.fan.into_iter().for_each(|fan| self.fan_less(fan));
+                    self.tell_share(group, no, text, line);
+                }
+            }
+            (Step::Wait { read: true }, Reply::Data(data)) => self.wait_read(group, no, &data),
+            (Step::Wait { .. }, Reply::Failed(error)) => self.share_refused(group, no, error),
+            (Step::Size, Reply::Data(data)) => {
+                let text = lossy(&data);
+                let size = text.lines().find_map(|line| line.strip_prefix("size=")?.parse().ok());
+                self.resized_above(group, no, size.unwrap_or(0));
+            }
+            (Step::Open | Step::Named | Step::Wait { .. } | Step::Size | Step::Line(_), _) => {}
+        }
+    }
+
+    fn open_wait(&mut self, group: SessionId, no: u64) {
+        let Some((link, names)) = self.share_names(group, no, "wait") else { return };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+        let purpose = || Purpose::Share { group, share: no, step: Step::Wait { read: false } };
+        if let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) {
+            if let Some(share) = self.share_mut(group, no) {
+                share.wait = Some(Wait { fid, reading: None, offset: 0, torn: Vec::new() });
+            }
+            self.read_wait(group, no);
+        }
+    }
+
+    /// What a file of a share is called over the link that leads there.
+    pub(crate) fn share_names(&self, group: SessionId, no: u64, file: &str) -> Option<(LinkId, Vec<String>)> {
+        let share = self.share(group, no).filter(|share| share.refused.is_none())?;
+        let (link, mut names) = self.share_route(share)?;
+        names.push(share.id?.to_string());
+        if !file.is_empty() {
+            names.push(file.into());
+        }
+        Some((link, names))
+    }
+
+    /// Which link leads to a share's node, and what that is called there.
+    fn share_route(&self, share: &Share) -> Option<(LinkId, Vec<String>)> {
+        let above = self.cloud.above;
+        let is_there = |link: &LinkId| {
+            self.cloud.links.get(link).and_then(|tie| tie.peer.as_ref()).is_some_and(|p| p.id == share.peer)
+        };
+        if let Some(link) = above.filter(is_there) {
+            return Some((link, alloc::vec!["self".into()]));
+        }
+        let known = self.node_no(share.peer).and_then(|no| self.cloud.known(no));
+        let via = known.filter(|known| known.down.is_none()).and_then(|known| known.via);
+        let link = via.or(above.filter(|_| share.up))?;
+        let name = known.map_or(&share.name, |known| &known.name);
+        Some((link, alloc::vec!["net".into(), String::from(&**name)]))
+    }
+
+    /// The session that a share is.
+    pub(super) fn share_number(&self, group: SessionId, no: u64) -> Option<u64> {
+        self.share(group, no)?.id
+    }
+
+    /// The node below that a share is on.
+    pub(super) fn share_node(&self, share: &Share) -> Option<NodeNo> {
+        self.node_no(share.peer)
+    }
+
+    /// Why a share cannot be asked.
+    pub(super) fn why_cut(&self, share: &Share) -> Error {
+        let down = self.node_no(share.peer).filter(|no| self.cloud.known(*no).is_some_and(|k| k.down.is_some()));
+        match down {
+            Some(no) => self.is_down(no),
+            None if share.up => self.no_parent(),
+            None => Error::new(Errno::HOSTUNREACH, format!("{} cannot be reached", share.name)),
+        }
+    }
+
+    /// When a share is given up, in words.
+    pub(super) fn when_lost(&self, share: &Share) -> String {
+        match share.deadline {
+            Some(at) => format!("in {} s", at.since(self.clock.mono).as_secs()),
+            None => "never, since it is kept".into(),
+        }
+    }
+
+    fn wait_read(&mut self, group: SessionId, no: u64, data: &[u8]) {
+        let Some(share) = self.share_mut(group, no) else { return };
+        let told = share.told;
+        let Some(wait) = &mut share.wait else { return };
+        let before = wait.reading.take();
+        wait.offset += data.len() as u64;
+        wait.torn.extend_from_slice(data);
+        let whole = wait.torn.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = wait.torn.drain(..whole).collect();
+        if wait.torn.len() > limits::TEXT {
+            let error = Error::new(Errno::PROTO, "a line of wait without an end");
+            return self.share_refused(group, no, error);
+        }
+        for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            if let Some(end) = tell::read_end(&lossy(line)) {
+                self.rank_ended(group, end);
+            }
+        }
+        // All that it had has ended; unless it was told of more since it was asked.
+        if !data.is_empty() || before != Some(told) {
+            self.read_wait(group, no);
+        }
+    }
+
+    fn line_answered(&mut self, group: SessionId, no: u64, line: Line, reply: Reply) {
+        let link = self.share(group, no).and_then(|share| share.at).map_or(LinkId::FILES, |(link, _)| link);
+        if line.resizes {
+            // Also when it failed: it may have come some of its way.
+            self.ask_size(group, no);
+        }
+        let reply = match reply {
+            Reply::Failed(error) => {
+                let error = self.share(group, no).and_then(|share| share.refused.clone()).unwrap_or(error);
+                if let Some(owner) = self.sessions.get(&group).map(|s| s.owner) {
+                    self.failed(Some(group), owner, "", "share", &error);
+                }
+                if line.all_or_nothing {
+                    self.give_all_back(group);
+                }
+                Reply::Failed(error)
+            }
+            reply => reply,
+        };
+        if let Some(fan) = line.fan {
+            self.fan_answered(link, fan, true, reply);
+        }
+    }
+
+    /// A share above says how many members there are now.
+    fn ask_size(&mut self, group: SessionId, no: u64) {
+        let Some((link, names)) = self.share_names(group, no, "info") else { return };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+        let purpose = || Purpose::Nobody { clunk: None };
+        let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) else { return };
+        let read = Op::Read { fid, offset: 0, count: limits::FAR_IO as u32, wait: true };
+        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Size }, read);
+        self.clunk_there(link, Lane::Control, fid);
+    }
+
+    fn resized_above(&mut self, group: SessionId, no: u64, size: u32) {
+        let id = group;
+        let Some(group) = self.group_mut(group) else { return };
+        group.growing = false;
+        let ended: RankSet = group.log.iter().map(|end| end.rank).collect();
+        let (all, before) = (RankSet::from_range(0..size), group.size);
+        group.size = size;
+        if size < before {
+            group.active = group.active.intersection(&all);
+        } else {
+            let mut new = all.clone();
+            new.subtract(&ended);
+            group.active.union_with(&new);
+        }
+        if let Some(share) = group.shares.get_mut(&no) {
+            share.ranks = all;
+        }
+        self.journal_group(id);
+        self.group_changed(id);
+    }
+
+    /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
+    fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
+        let owner = self.sessions.get(&group).map(|s| s.owner);
+        let Some(g) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
+        let Some(share) = g.shares.get_mut(&no).filter(|share| share.refused.is_none()) else { return };
+        let lost = share.id.is_some();
+        let error = match (lost, error.errno) {
+            (true, Errno::NOENT | Errno::STALE | Errno::BADF) => {
+                let cause = format!("what {} had of session {} is gone: {error}", share.name, group.0);
+                Error::new(Errno::STALE, cause)
+            }
+            _ => error,
+        };
+        share.refused = Some(error.clone());
+        let (name, at, wait, held) = (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
+        let deadline = share.deadline.take();
+        let ranks = g.active.intersection(&share.ranks);
+        let runs = g.runs || g.started;
+        g.growing = false;
+        if let Some(at) = deadline {
+            self.groups.deadlines.remove(&(at, group, no));
+        }
+        if let (Some((link, fid)), true) = (at, lost) {
+            self.clunk_there(link, Lane::Control, fid);
+            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
+        }
+        for (_, line) in held.into_iter().flatten() {
+            self.line_answered(group, no, line, Reply::Failed(error.clone()));
+        }
+        if let Some(owner) = owner {
+            self.failed(Some(group), owner, "", "share", &error);
+        }
+        for rank in ranks.iter() {
+            if runs {
+                self.rank_failed(group, rank, &format!("{name}/-"), &error);
+            } else {
+                self.member_freed(group, rank);
+            }
+        }
+        self.parked.notify(On::Life(group));
+    }
+
+    /// A share that nobody wants any more: it is closed, and frees itself by that.
+    pub(super) fn close_share(&mut self, share: Share) {
+        if let Some((link, fid)) = share.at.filter(|_| share.refused.is_none()) {
+            self.ask(
+                link,
+                Lane::Control,
+                Purpose::Nobody { clunk: None },
+                Op::Write { fid, offset: 0, data: b"free\n".to_vec() },
+            );
+            if let Some(wait) = share.wait {
+                self.clunk_there(link, Lane::Control, wait.fid);
+            }
+            self.clunk_there(link, Lane::Control, fid);
+        }
+        for (_, line) in share.held_back.into_iter().flatten() {
+            if let Some(fan) = line.fan {
+                self.fan_answered(LinkId::FILES, fan, true, Reply::errno(Errno::STALE));
+            }
+        }
+    }
+
+    // ── links come and go ──────────────────────────────────────────────────────────────────
+
+    /// A link is gone: what was held over it has its lease to come back.
+    pub(crate) fn shares_cut(&mut self, link: LinkId) {
+        let now = self.clock.mono;
+        let mut unsaid = Vec::new();
+        for (id, session) in &mut self.sessions {
+            let life = session.life;
+            let shares = session.group.iter_mut().flat_map(|group| &mut group.shares);
+            for (no, share) in shares.filter(|(_, share)| share.at.is_some_and(|(at, _)| at == link)) {
+                (share.at, share.wait) = (None, None);
+                unsaid.extend(share.held_back.take().into_iter().flatten());
+                // A kept share lives on there, so nothing of it may be made elsewhere.
+                share.deadline = (!life.keep || share.id.is_none()).then(|| now + life.lease + limits::LOST);
+                self.groups.deadlines.extend(share.deadline.map(|at| (at, *id, *no)));
+                self.groups.cut = true;
+            }
+        }
+        for fan in unsaid.into_iter().filter_map(|(_, line)| line.fan) {
+            let error = Error::new(Errno::HOSTUNREACH, "the link broke before it was told");
+            self.fan_answered(link, fan, true, Reply::Failed(error));
+        }
+    }
+
+    /// Some node may be reached again: shares that are there are held again, and told what they may have missed.
+    pub(crate) fn shares_back(&mut self) {
+        if !self.groups.cut {
+            return;
+        }
+        let (mut back, mut still) = (Vec::new(), false);
+        for (id, session) in &self.sessions {
+            let Some(group) = session.group.as_deref() else { continue };
+            let cut = group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
+            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s).is_some());
+            still |= !not.is_empty();
+            back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
+        }
+        self.groups.cut = still;
+        for (group, no) in back {
+            self.hold_again(group, no);
+        }
+    }
+
+    fn hold_again(&mut self, group: SessionId, no: u64) {
+        let Some((link, names)) = self.share_names(group, no, "ctl") else { return };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+        let purpose = || Purpose::Share { group, share: no, step: Step::Open };
+        let Ok(fid) = self.open_there(link, &user, &names, BOTH, purpose) else { return };
+        let Some(share) = self.share_mut(group, no) else { return };
+        share.at = Some((link, fid));
+        share.held_back = None;
+        let (up, deadline) = (share.up, share.deadline.take());
+        if let Some(at) = deadline {
+            self.groups.deadlines.remove(&(at, group, no));
+        }
+        self.open_wait(group, no);
+        match up {
+            true => self.ask_size(group, no),
+            false => self.tell_again(group, no),
+        }
+    }
+
+    /// Time is up for shares that did not come back.
+    pub(crate) fn ring_shares(&mut self) {
+        while let Some(&(at, group, no)) = self.groups.deadlines.first()
+            && at <= self.clock.mono
+        {
+            self.groups.deadlines.pop_first();
+            let Some(share) = self.share_mut(group, no) else { continue };
+            share.deadline = None;
+            let name = share.name.clone();
+            let cause = format!("{name} has not come back in time: what ran below it has ended, unless it had ended before");
+            self.share_refused(group, no, Error::new(Errno::HOSTUNREACH, cause));
+        }
+    }
+
+    pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
+        self.groups.deadlines.first().map(|(at, ..)| *at)
+    }
+
+    /// After a restart: every share is to be found again.
+    pub(crate) fn shares_recalled(&mut self) {
+        let now = self.clock.mono;
+        for (id, session) in &mut self.sessions {
+            let (lease, keep) = (session.life.lease, session.life.keep);
+            for (no, share) in session.group.iter_mut().flat_map(|g| &mut g.shares) {
+                share.deadline = (!keep).then(|| now + lease + limits::LOST);
+                self.groups.cut = true;
+                self.groups.deadlines.extend(share.deadline.map(|at| (at, *id, *no)));
+            }
+        }
+    }
+}
+
+impl Share {
+    /// Whether it can be asked.
+    pub(super) fn is_held(&self) -> bool {
+        self.at.is_some()
+    }
+}
+
+impl Group {
+    /// A share that the journal knows.
+    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: u64, up: bool) {
+        let ranks = self.shares.remove(&no).map(|share| share.ranks).unwrap_or_default();
+        let share = Share {
+            peer,
+            name: name.into(),
+            up,
+            at: None,
+            id: Some(id),
+            ranks,
+            wait: None,
+            held_back: None,
+            told: 0,
+            deadline: None,
+            refused: None,
+        };
+        self.shares.insert(no, share);
+    }
+
+    pub(super) fn share_lines(&self) -> BTreeMap<u64, String> {
+        let known = self.shares.iter().filter(|(_, share)| share.refused.is_none());
+        let line = |share: &Share| {
+            let up = if share.up { "up" } else { "down" };
+            Some(format!("{} {} {} {up}", share.peer, share.name, share.id?))
+        };
+        known.filter_map(|(no, share)| Some((*no, line(share)?))).collect()
+    }
+}
