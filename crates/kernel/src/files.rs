@@ -612,7 +612,9 @@ impl Kernel {
                 let on = match (&row.row().kind, subject) {
                     _ if gathers => On::Parts(who.client, fid),
                     (Kind::Events, _) => On::Events,
-                    (_, Subject::Session(id)) => On::Life(id),
+                    (_, Subject::Session(id)) if self.sessions[&id].group.is_some() || !self.sessions[&id].is_group() => {
+                        On::Life(id)
+                    }
                     _ => On::Ends,
                 };
                 Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }))

@@ -285,17 +285,26 @@ impl Kernel {
     fn make_member(&mut self, group: SessionId, rank: u32) -> op::Result<Option<SessionId>> {
         let session = self.sessions.get_mut(&group).ok_or_else(|| crate::gone(group))?;
         let words = session.group.as_ref().map(|g| g.words.clone()).unwrap_or_default();
-        if let Some(old) = session.members.remove(&rank) {
-            if let Some(session) = self.sessions.get_mut(&old) {
-                session.member_of = None;
-            }
-            self.free(old);
+        if let Some(old) = session.member(rank) {
+            self.let_go(group, rank, old);
         }
         let id = self.new_member(group, rank)?;
         match words.is_empty() {
             true => Ok(None),
             false => self.exec(id, &words).map(|()| Some(id)),
         }
+    }
+
+    /// A member is freed, and is none from now on: another may take its rank.
+    fn let_go(&mut self, group: SessionId, rank: u32, member: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&group) {
+            session.members.remove(&rank);
+        }
+        if let Some(session) = self.sessions.get_mut(&member) {
+            session.member_of = None;
+            self.touch(member);
+        }
+        self.free(member);
     }
 
     /// Everything is given back: not all could be had.

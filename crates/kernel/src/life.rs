@@ -69,9 +69,10 @@ impl Kernel {
                     format!("a group has at most {} members", limits::MEMBERS),
                 ));
             }
-            let members = parent.group.get_or_insert_default();
-            members.size = members.size.max(next + 1);
-            members.active.insert(next);
+            if let Some(group) = &mut parent.group {
+                group.size = group.size.max(next + 1);
+                group.active.insert(next);
+            }
             parent.members.insert(next, id);
             session.member_of = Some((group, next));
             session.owner = parent.owner;
@@ -615,7 +616,7 @@ impl Kernel {
             self.out.push(Effect::Act(Act::Free(id)));
         }
         if let Some((of, rank)) = session.member_of
-            && let Some(group) = self.sessions.get_mut(&of)
+            && let Some(group) = self.sessions.get_mut(&of).filter(|g| g.member(rank) == Some(id))
         {
             group.members.remove(&rank);
             self.member_freed(of, rank);
@@ -774,9 +775,8 @@ impl Kernel {
                 match self.sessions.get_mut(&group).filter(whole) {
                     Some(group) => {
                         group.members.insert(rank, id);
-                        let ranks = group.group.get_or_insert_default();
-                        ranks.size = ranks.size.max(rank + 1);
-                        if !ranks.log.iter().any(|end| end.rank == rank) {
+                        if let Some(ranks) = &mut group.group {
+                            ranks.size = ranks.size.max(rank + 1);
                             ranks.active.insert(rank);
                         }
                     }

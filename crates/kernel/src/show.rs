@@ -160,8 +160,10 @@ impl Kernel {
             let how = how_word(exit.how);
             let (user, sys) = (secs(usage.user_us), secs(usage.sys_us));
             let rss = format_size(usage.maxrss_kib << 10);
-            let line =
-                format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}\n");
+            let rank = s.member_of.map_or(String::new(), |(_, rank)| format!(" rank={rank}"));
+            let line = format!(
+                "{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n"
+            );
             return out.extend(line.bytes());
         }
         let mut r = Record::default();
@@ -169,6 +171,9 @@ impl Kernel {
         add_how(&mut r, s);
         r.real("user", secs(usage.user_us)).real("sys", secs(usage.sys_us)).real("real", real);
         r.size("maxrss", usage.maxrss_kib << 10);
+        if let Some((_, rank)) = s.member_of {
+            r.int("rank", rank.into());
+        }
         r.write("wait", format, out);
     }
 
@@ -180,17 +185,17 @@ impl Kernel {
         let here = |s: &Session| match subject {
             Subject::Set(_) => self.holds_ever(subject, s),
             Subject::Cloud | Subject::Tree | Subject::Node(_) => true,
-            Subject::Session(id) => s.id == id,
+            Subject::Session(id) => s.id == id || s.member_of.is_some_and(|(group, _)| group == id),
         };
         if let Subject::Session(id) = subject
-            && let Some(group) = self.sessions.get(&id).and_then(|s| s.group.as_deref())
+            && let Some(group) = self.sessions.get(&id).filter(|s| s.is_group()).and_then(|s| s.group.as_deref())
         {
             let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.log.len());
             group.log[from..].iter().for_each(|end| end.write(format, out));
             return group.log.len() as u64;
         }
         if let Subject::Session(id) = subject
-            && let Some(session) = self.sessions.get(&id)
+            && let Some(session) = self.sessions.get(&id).filter(|s| !s.is_group())
         {
             if matches!(session.state, State::Ended { order, .. } if order >= from) {
                 self.wait_line(session, format, out);
@@ -214,7 +219,10 @@ impl Kernel {
             }
             Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => self.running == 0,
             Subject::Session(id) => match self.sessions.get(&id) {
-                Some(s) if s.is_group() => s.group.as_ref().is_some_and(|group| group.is_over()),
+                Some(s) if s.is_group() => match &s.group {
+                    Some(group) => group.is_over(),
+                    None => self.leaves(s).iter().all(|m| matches!(m.state, State::Ended { .. })),
+                },
                 Some(s) => matches!(s.state, State::Ended { .. }),
                 None => true,
             },

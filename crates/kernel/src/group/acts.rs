@@ -329,10 +329,10 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
     }
     let fan = k.share_fan(id, Some(&going), b"free");
     let session = k.sessions.get(&id).ok_or_else(|| gone(id))?;
-    let here: Vec<SessionId> = going.iter().filter_map(|rank| session.member(rank)).collect();
+    let here: Vec<(u32, SessionId)> = going.iter().filter_map(|rank| Some((rank, session.member(rank)?))).collect();
     let reached = going.len();
-    for member in here {
-        k.free(member);
+    for (rank, member) in here {
+        k.let_go(id, rank, member);
     }
     let group = k.group_mut(id).ok_or_else(|| gone(id))?;
     group.queue.subtract(&going);
@@ -380,7 +380,7 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
             here.into_iter().for_each(|member| k.end_politely(member));
             continue;
         }
-        here.into_iter().for_each(|member| k.free(member));
+        here.into_iter().for_each(|member| k.let_go(id, rank, member));
         k.member_freed(id, rank);
         if let Some(group) = k.group_mut(id) {
             let again = group.again(rank) + 1;

@@ -151,6 +151,10 @@ impl Kernel {
     pub(crate) fn groups_recalled(&mut self) {
         for (id, session) in &mut self.sessions {
             let Some(group) = session.group.as_deref_mut() else { continue };
+            // Its session is there still; it has ended all the same.
+            let mut ended: RankSet = group.log.iter().map(|end| end.rank).collect();
+            ended.union_with(&group.queue);
+            group.active.subtract(&ended);
             // What was written down but never made is made anew.
             let mut unmade = group.active.clone();
             let has: RankSet = session.members.keys().copied().collect();
