@@ -39,7 +39,6 @@ pub(crate) struct Query {
 
 impl Query {
     /// Understands terms; none select every node.
-    #[expect(dead_code, reason = "groups will be the first to have terms in words")]
     pub(crate) fn parse(terms: &[String]) -> Result<Query> {
         terms.iter().try_fold(Query::default(), |query, term| query.with(term))
     }
