@@ -10,16 +10,20 @@
 
 mod answers;
 pub(crate) mod candidates;
+mod facts;
 mod modifiers;
 mod order;
 mod sets;
+mod shown;
 pub(crate) mod table;
 mod term;
 
+pub(crate) use facts::Facts;
+use facts::{Value, number};
 use modifiers::{Modifier, Shape};
 pub(crate) use sets::{Set, Sets};
-pub(crate) use term::{Facts, Term};
-use term::{How, Of, Value, number};
+use term::How;
+pub(crate) use term::Term;
 
 use alloc::{string::String, vec::Vec};
 use core::cmp::Ordering;

@@ -1,7 +1,7 @@
 //! Who could take what is to be started: the nodes of a query that are up and take sessions, the best first. One function decides
 //! this for all that place something.
 
-use super::{Facts, Query, Set, modifiers::Policy, order::Item, term::Value};
+use super::{Facts, Query, Set, facts::Value, modifiers::Policy, order::Item};
 use crate::{Attr, Kernel, cloud::NodeNo, place::Subject};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use op::NodeId;

@@ -1,6 +1,6 @@
 //! Modifiers: terms that select nothing, and say how many, in which order, and how long it may take.
 
-use super::{How, Of, Term};
+use super::{How, Term, term::Of};
 use alloc::{
     format,
     string::{String, ToString},

@@ -15,7 +15,7 @@ for line in "$@"; do
     [[ $line == *[\ =] ]] && COMP_WORDS+=("")
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
     COMPREPLY=()
-    _uem_tree uem "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}" 2> /dev/null
+    _uem_tree "$uem" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}" 2> /dev/null
     echo "${COMPREPLY[*]}"
 done
 "#;
