@@ -124,19 +124,20 @@ impl Kernel {
 
     /// Whoever has a node where it was before it took its parent is to forget it.
     fn tell_moved(&mut self, no: NodeNo) {
-        let me = self.node.id;
-        let Some(known) = self.cloud.nodes.get_mut(&no).filter(|known| !known.others.is_empty()) else {
-            return;
-        };
+        let Some(known) = self.cloud.known(no) else { return };
         let (id, term, parent) = (known.id, known.term, known.parent);
-        let mut links = Vec::new();
-        for (link, claim) in &mut known.others {
-            let moved = claim.term < term && (claim.parent != parent || parent == me);
-            if moved && !core::mem::replace(&mut claim.told, true) {
-                links.push(*link);
-            }
+        // With the parent that it has now it may have been before.
+        let stale = |link: LinkId, claim: &Claim| {
+            !claim.told
+                && claim.term < term
+                && (claim.parent != parent || !self.is_sound(id, link, claim.parent))
+        };
+        let others = known.others.iter().filter(|(link, claim)| stale(**link, claim));
+        for link in others.map(|(link, _)| *link).collect::<Vec<_>>() {
+            let claim = self.cloud.nodes.get_mut(&no).and_then(|known| known.others.get_mut(&link));
+            claim.into_iter().for_each(|claim| claim.told = true);
+            self.tell(link, format!("moved {id} {term}\n"));
         }
-        links.into_iter().for_each(|link| self.tell(link, format!("moved {id} {term}\n")));
     }
 
     /// Where a node's parent is found has changed: claims that are as late as others are weighed again.
