@@ -24,7 +24,7 @@ use crate::{
     place::{Place, Subject, View},
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
-use op::{Access, Errno, Error, Fid, Op, Qid, Reply, Result, SessionId, Tag};
+use op::{Access, Errno, Error, Fid, Qid, Reply, Result, SessionId, Tag};
 
 /// One end of a link, as this kernel asks over it.
 #[derive(Debug)]
@@ -192,24 +192,6 @@ fn lane_of(anchor: Anchor, rest: &[String]) -> Lane {
         Anchor::Up => rest.last().is_some_and(stream) || rest.get(2).is_some_and(|name| name == "fs"),
     };
     if bulk { Lane::Bulk } else { Lane::Control }
-}
-
-/// The fid that an operation is about.
-pub(crate) fn fid_of(op: &Op) -> Option<Fid> {
-    match op {
-        Op::Attach { .. } | Op::Flush { .. } => None,
-        Op::Walk { fid, .. }
-        | Op::Open { fid, .. }
-        | Op::Create { fid, .. }
-        | Op::Read { fid, .. }
-        | Op::Write { fid, .. }
-        | Op::List { fid, .. }
-        | Op::Stat { fid }
-        | Op::SetStat { fid, .. }
-        | Op::ReadLink { fid }
-        | Op::Remove { fid }
-        | Op::Clunk { fid } => Some(*fid),
-    }
 }
 
 impl Kernel {

@@ -2,7 +2,6 @@
 
 use crate::{
     ClientId, Effect, FidState, Kernel, Who, edit,
-    far::fid_of,
     gather::{self, Parts},
     limits,
     park::{Ask, On, Outcome},
@@ -309,7 +308,7 @@ impl Kernel {
             Ok(outcome) => return outcome,
             Err(op) => op,
         };
-        if let Some(fid) = fid_of(&op)
+        if let Some(fid) = op.fid()
             && !matches!(op, Op::Walk { .. })
             && matches!(self.place(who, fid), Ok(Place::Far))
         {

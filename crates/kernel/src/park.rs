@@ -1,7 +1,7 @@
 //! Requests: each is served, and either answered or *parked* under what it waits for. When that changes it is
 //! served again, from the start, in the order of arrival. A flush or a hang-up is one removal.
 
-use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, far::fid_of, limits, verbs::CtlRun};
+use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, limits, verbs::CtlRun};
 use alloc::{
     collections::{BTreeMap, VecDeque},
     format,
@@ -147,7 +147,7 @@ impl Kernel {
     pub(crate) fn request(&mut self, mut who: Who, op: Op) {
         if self.callers.contains_key(&who.client) {
             // As whom another node asks is said when a fid is made.
-            let fid = fid_of(&op).and_then(|fid| self.clients.get(&who.client)?.fids.get(&fid));
+            let fid = op.fid().and_then(|fid| self.clients.get(&who.client)?.fids.get(&fid));
             who.uid = fid.map_or(Uid::FOREIGN, |state| state.uid);
         }
         let Some(client) = self.clients.get(&who.client) else {
@@ -161,7 +161,7 @@ impl Kernel {
             self.flush(who.client, tag);
             return self.answer(who, Reply::Done);
         }
-        match fid_of(&op).filter(|fid| client.making.contains(fid)) {
+        match op.fid().filter(|fid| client.making.contains(fid)) {
             Some(fid) => self.park(who, On::Made(who.client, fid), Ask::Op(op)),
             None => self.serve(who, Ask::Op(op)),
         }

@@ -152,6 +152,26 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The fid that it is about: one that is there already.
+    pub fn fid(&self) -> Option<Fid> {
+        match self {
+            Op::Attach { .. } | Op::Flush { .. } => None,
+            Op::Walk { fid, .. }
+            | Op::Open { fid, .. }
+            | Op::Create { fid, .. }
+            | Op::Read { fid, .. }
+            | Op::Write { fid, .. }
+            | Op::List { fid, .. }
+            | Op::Stat { fid }
+            | Op::SetStat { fid, .. }
+            | Op::ReadLink { fid }
+            | Op::Remove { fid }
+            | Op::Clunk { fid } => Some(*fid),
+        }
+    }
+}
+
 /// Attributes to change; `None` leaves one as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SetStat {

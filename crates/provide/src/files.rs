@@ -189,18 +189,10 @@ impl Files {
                 self.room(user.uid)?;
                 (from, Some(self.new_slot(*newfid, user, true)?))
             }
-            Op::Walk { fid, .. }
-            | Op::Open { fid, .. }
-            | Op::Create { fid, .. }
-            | Op::Read { fid, .. }
-            | Op::Write { fid, .. }
-            | Op::List { fid, .. }
-            | Op::Stat { fid }
-            | Op::SetStat { fid, .. }
-            | Op::ReadLink { fid }
-            | Op::Remove { fid }
-            | Op::Clunk { fid } => (self.slot_of(*fid)?, None),
-            Op::Flush { .. } => return Ok(()),
+            op => match op.fid() {
+                Some(fid) => (self.slot_of(fid)?, None),
+                None => return Ok(()),
+            },
         };
         let cost = if let Op::Write { data, .. } = &op { data.len() } else { 0 };
         let uid = self.slots[&slot].user.uid;

@@ -1,6 +1,6 @@
 //! What a client does with a far fid.
 
-use super::{Anchor, Bound, Elsewhere, Far, Kind, Purpose, fid_of, lane_of};
+use super::{Anchor, Bound, Elsewhere, Far, Kind, Purpose, lane_of};
 use crate::{
     Kernel, Lane, LinkId, Who,
     cloud::NodeNo,
@@ -45,7 +45,7 @@ impl Kernel {
 
     /// Serves an operation on a far fid; gives it back if the fid is not far.
     pub(crate) fn far(&mut self, who: Who, op: Op) -> core::result::Result<Outcome, Op> {
-        let Some(fid) = fid_of(&op) else { return Err(op) };
+        let Some(fid) = op.fid() else { return Err(op) };
         let Some(state) = self.clients.get(&who.client).and_then(|c| c.fids.get(&fid)) else {
             return Err(op);
         };

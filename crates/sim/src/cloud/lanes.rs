@@ -3,7 +3,7 @@
 use super::{
     Cloud,
     carry::Due,
-    link::{End, Frame, LANES, Serving, Told, lane_no, made, used},
+    link::{End, Frame, LANES, Serving, Told, lane_no, made},
 };
 use kernel::{ClientId, Event, Lane, LinkId, Peer};
 use op::{Errno, Error, Op, Reply, Tag, Uid};
@@ -56,7 +56,7 @@ impl Cloud {
         if served.attaches.is_some() {
             let held = std::mem::take(&mut self.links[link].ends[end].held);
             for (lane, theirs, op) in held {
-                if refused && used(&op) == served.attaches {
+                if refused && op.fid() == served.attaches {
                     let error = Error::new(Errno::BADF, "unknown fid");
                     self.send(link, end, lane, Frame::Reply(theirs, Reply::Failed(error)));
                 } else {

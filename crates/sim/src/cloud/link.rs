@@ -114,7 +114,7 @@ impl Link {
 impl End {
     /// Whether a request has to wait for an attach; it, or what will make its fid.
     pub(super) fn waits(&self, client: ClientId, lane: Lane, op: &Op) -> bool {
-        let Some(fid) = used(op) else { return false };
+        let Some(fid) = op.fid() else { return false };
         let attached = |((of, _), s): (&(ClientId, Tag), &Serving)| *of == client && s.attaches == Some(fid);
         let made = |(on, _, op): &(Lane, Tag, Op)| *on == lane && made(op) == Some(fid);
         self.serving.iter().any(attached) || self.held.iter().any(made)
@@ -160,24 +160,6 @@ pub(super) fn made(op: &Op) -> Option<Fid> {
     }
 }
 
-/// The fid that a request is about.
-pub(super) fn used(op: &Op) -> Option<Fid> {
-    match op {
-        Op::Attach { .. } | Op::Flush { .. } => None,
-        Op::Walk { fid, .. }
-        | Op::Open { fid, .. }
-        | Op::Create { fid, .. }
-        | Op::Read { fid, .. }
-        | Op::Write { fid, .. }
-        | Op::List { fid, .. }
-        | Op::Stat { fid }
-        | Op::SetStat { fid, .. }
-        | Op::ReadLink { fid }
-        | Op::Remove { fid }
-        | Op::Clunk { fid } => Some(*fid),
-    }
-}
-
 impl Asks {
     /// The kernel asks.
     ///
@@ -194,7 +176,7 @@ impl Asks {
             assert!(self.begun[at] || attaches, "the first request on a lane is an attach, and not {op:?}");
             self.begun[at] = true;
         }
-        if let Some(fid) = used(op) {
+        if let Some(fid) = op.fid() {
             match self.fids[at].get_mut(&fid) {
                 Some(held) => {
                     assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
