@@ -727,8 +727,10 @@ impl Kernel {
                 self.next_id = self.next_id.max(id.0 + 1);
                 self.sessions.remove(&id);
             }
-            Some(journal::Line::Session(session)) => {
+            Some(journal::Line::Session(mut session)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
+                // What it has as a group is in lines of its own.
+                session.group = self.sessions.get_mut(&session.id).and_then(|before| before.group.take());
                 self.sessions.insert(session.id, session);
             }
             None if self.recall_cloud(line).is_some() || self.recall_group(line).is_some() => {}

@@ -231,7 +231,12 @@ pub(crate) fn run(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) ->
     let query = Query::parse(&wanted.terms)?;
     let said = Said { id, verb: "run", words, dry };
     let sure = wanted.count.filter(|_| wanted.only.is_none());
+    let command = crate::words::join(&wanted.words);
     if let Some(begun) = k.passed_up(&said, sure)? {
+        if let Some(session) = k.sessions.get_mut(&id).filter(|_| !dry) {
+            session.command = command.into();
+            k.touch(id);
+        }
         return Ok(begun);
     }
     let each = if wanted.count.is_none() { k.one_each(&query) } else { Vec::new() };
@@ -261,7 +266,7 @@ pub(crate) fn run(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) ->
     if let Some(session) = k.sessions.get_mut(&id) {
         let shares = session.group.take().map(|old| old.shares).unwrap_or_default();
         group.shares = shares;
-        session.command = crate::words::join(&wanted.words).into();
+        session.command = command.into();
         session.group = Some(group.into());
     }
     k.touch(id);

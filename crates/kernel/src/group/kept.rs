@@ -124,8 +124,8 @@ impl Kernel {
                 for share in group.shares.values_mut() {
                     share.ranks.subtract(&ranks);
                 }
-                if let Some(share) = no.parse().ok().and_then(|no: u64| group.shares.get_mut(&no)) {
-                    share.ranks.union_with(&ranks);
+                if let Ok(no) = no.parse() {
+                    group.recalled_share(no).ranks.union_with(&ranks);
                 }
                 group.queue.subtract(&ranks);
                 group.active.union_with(&ranks);

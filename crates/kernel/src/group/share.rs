@@ -506,7 +506,7 @@ impl Kernel {
         for (id, session) in &mut self.sessions {
             let (lease, keep) = (session.life.lease, session.life.keep);
             for (no, share) in session.group.iter_mut().flat_map(|g| &mut g.shares) {
-                share.deadline = (!keep).then(|| now + lease + limits::LOST);
+                share.deadline = (!keep || share.id.is_none()).then(|| now + lease + limits::LOST);
                 self.groups.cut = true;
                 self.groups.deadlines.extend(share.deadline.map(|at| (at, *id, *no)));
             }
@@ -522,23 +522,26 @@ impl Share {
 }
 
 impl Group {
-    /// A share that the journal knows.
-    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: u64, up: bool) {
-        let ranks = self.shares.remove(&no).map(|share| share.ranks).unwrap_or_default();
-        let share = Share {
-            peer,
-            name: name.into(),
-            up,
+    /// A share that the journal speaks of: who has it is told after what is asked of it.
+    pub(super) fn recalled_share(&mut self, no: u64) -> &mut Share {
+        self.shares.entry(no).or_insert_with(|| Share {
+            peer: NodeId::default(),
+            name: "?".into(),
+            up: false,
             at: None,
-            id: Some(id),
-            ranks,
+            id: None,
+            ranks: RankSet::new(),
             wait: None,
             held_back: None,
             told: 0,
             deadline: None,
             refused: None,
-        };
-        self.shares.insert(no, share);
+        })
+    }
+
+    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: u64, up: bool) {
+        let share = self.recalled_share(no);
+        (share.peer, share.name, share.id, share.up) = (peer, name.into(), Some(id), up);
     }
 
     pub(super) fn share_lines(&self) -> BTreeMap<u64, String> {
