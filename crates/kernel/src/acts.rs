@@ -61,6 +61,19 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Whether there is anything yet that can be stopped.
+    fn asked_to_start(&self, id: SessionId, verb: &str) -> Result<()> {
+        match self.awaits_contents(id) {
+            true => {
+                let cause = format!("{verb}: session {} waits for contents; `kill` ends that", id.0);
+                Err(Error::new(Errno::AGAIN, cause))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
 pub(crate) fn exec(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     k.exec(id, words).map(|()| Step::Starting)
 }
@@ -122,6 +135,23 @@ pub(crate) fn limit_words(limits: &Limits) -> Vec<String> {
         format!("output={}", limits.output.map_or_else(none, |n| n.to_string())),
         format!("fds={}", limits.fds.map_or_else(none, |n| n.to_string())),
     ]
+}
+
+pub(crate) fn ns(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    if words.is_empty() {
+        return Err(usage("ns"));
+    }
+    let mut text = k.session(id)?.live.as_ref().map(|live| live.setup.ns.clone()).unwrap_or_default();
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend(crate::words::join(words));
+    text.push(b'\n');
+    crate::store::lines(&text)?;
+    if text.len() > limits::TEXT {
+        return Err(Error::new(Errno::FBIG, format!("ns has at most {} bytes", limits::TEXT)));
+    }
+    k.set_up(id, "ns", |setup| setup.ns = text)
 }
 
 pub(crate) fn nice(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
@@ -202,7 +232,7 @@ pub(crate) fn tty(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Re
 pub(crate) fn winsize(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     let size = size("winsize", words)?;
     let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
-    let runs = session.runs();
+    let runs = session.runs() && session.live.as_ref().is_some_and(|live| live.awaits.is_none());
     let Some(setup) = session.live.as_mut().map(|l| &mut l.setup).filter(|s| s.tty.is_some()) else {
         let cause = format!("winsize: session {} has no terminal; `tty` before `exec` gives it one", id.0);
         return Err(Error::new(Errno::INVAL, cause));
@@ -241,6 +271,7 @@ pub(crate) fn kill(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> R
 pub(crate) fn stop(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     none("stop", words)?;
     k.running(id, "stop")?;
+    k.asked_to_start(id, "stop")?;
     k.out.push(Effect::Act(Act::Freeze(id)));
     k.set_stopped(id, true);
     Ok(Step::Done)
@@ -249,6 +280,7 @@ pub(crate) fn stop(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> R
 pub(crate) fn start(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     none("start", words)?;
     k.running(id, "start")?;
+    k.asked_to_start(id, "start")?;
     k.out.push(Effect::Act(Act::Thaw(id)));
     k.set_stopped(id, false);
     Ok(Step::Done)

@@ -23,6 +23,8 @@ pub(crate) struct Edit {
 pub(crate) const ARGS: Edit = Edit { read: read_args, keep: keep_args, check: check_args };
 pub(crate) const ENV: Edit = Edit { read: read_env, keep: keep_env, check: check_env };
 
+pub(crate) const NS: Edit = Edit { read: read_ns, keep: keep_ns, check: check_ns };
+
 fn read_args(session: &Session) -> Vec<u8> {
     // Before the start it is shown as it was written, so that offsets mean what a writer thinks.
     if session.state == State::Fresh {
@@ -60,6 +62,22 @@ fn check_env(text: &[u8]) -> Result<()> {
     let end = end_of_variable(text);
     let whole = text.iter().rposition(|b| *b == end).map_or(0, |at| at + 1);
     variables(&text[..whole]).try_for_each(check_variable)
+}
+
+fn read_ns(session: &Session) -> Vec<u8> {
+    session.live.as_ref().map(|l| l.setup.ns.clone()).unwrap_or_default()
+}
+
+fn keep_ns(session: &mut Session, text: Vec<u8>) {
+    if let Some(live) = &mut session.live {
+        live.setup.ns = text;
+    }
+}
+
+fn check_ns(text: &[u8]) -> Result<()> {
+    // The last line may not be whole yet.
+    let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    crate::store::lines(&text[..whole]).map(|_| ())
 }
 
 /// What ends a variable: a newline; in a text that has a NUL, a NUL, as in /proc/PID/environ, so that a value may

@@ -1,7 +1,9 @@
 //! What comes into the kernel and what goes out.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use op::{Act, Mono, NodeId, Op, Reply, SessionId, Stream, Tag, Tell, Uid, Usage, User, Wall};
+use op::{
+    Act, Content, Error, Mono, NodeId, Op, Reply, SessionId, Stream, Tag, Tell, Uid, Usage, User, Wall,
+};
 
 /// A connection of any door, numbered by the host; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -126,6 +128,16 @@ pub enum Event {
     Recall(Vec<u8>),
     /// That was the whole journal: sessions that ran are adopted.
     Recalled,
+    /// The node's store has this content, whole, from an earlier life: told before the journal, what was used last, last.
+    Found(Content),
+    /// To [`Effect::Keep`]: so many bytes of it are kept, and with the last one it is what its name says; or nothing of it
+    /// is kept any more.
+    Kept {
+        /// As in the effect.
+        receipt: u64,
+        /// How it went.
+        result: Result<u64, Error>,
+    },
     /// The clock has reached the time of the last [`Effect::WakeAt`].
     Tick,
     /// The journal could not be written (or can be again): nothing new is started meanwhile.
@@ -164,6 +176,34 @@ pub enum Effect {
         /// So many bytes; never 0.
         count: u32,
     },
+    /// Answer a read with these bytes of a content; they are kept.
+    AnswerContent {
+        /// Whom.
+        client: ClientId,
+        /// Which request.
+        tag: Tag,
+        /// Of what.
+        content: Content,
+        /// From here.
+        offset: u64,
+        /// So many bytes; never 0.
+        count: u32,
+    },
+    /// Keep these bytes of a content, which follow those that were given before. Answered by [`Event::Kept`].
+    Keep {
+        /// The kernel's number for receiving it this time; never used twice.
+        receipt: u64,
+        /// Which; it is whole with the byte `size`.
+        content: Content,
+        /// Where they belong.
+        offset: u64,
+        /// Empty only of what has no bytes.
+        data: Vec<u8>,
+    },
+    /// A content is used now: in this order they are found after a restart.
+    Used(Content),
+    /// Keep this content no longer, whole or not.
+    Drop(Content),
     /// Ask the provider.
     Act(Act),
     /// Append a line, without its newline, to the journal.
@@ -223,6 +263,8 @@ pub struct Node {
     pub started: Wall,
     /// It offers its machine's files under `fs/`.
     pub fs: bool,
+    /// Bytes of contents that its store may keep.
+    pub store: u64,
 }
 
 /// The value of an attribute.

@@ -48,7 +48,7 @@ impl Tie {
         Tie { peer, roots: BTreeMap::new(), next_fid: 0, asks: 0 }
     }
 
-    fn fid(&mut self) -> Fid {
+    pub(crate) fn fid(&mut self) -> Fid {
         self.next_fid += 1;
         Fid(self.next_fid)
     }
@@ -147,6 +147,8 @@ pub(crate) enum Purpose {
     Share { group: SessionId, share: u64, step: ShareStep },
     /// A line that a set's members run too; only the write's answer counts, or the first failure before it.
     Fan { fan: u64, last: bool },
+    /// A content that this node receives.
+    Fetch(crate::store::Chunk),
 }
 
 /// What there is to do when a client's far request is answered.
@@ -188,8 +190,14 @@ fn lane_of(anchor: Anchor, rest: &[String]) -> Lane {
     let stream = |name: &String| matches!(name.as_str(), "stdin" | "stdout" | "stderr" | "stdio");
     let bulk = match anchor {
         Anchor::Files => true,
-        Anchor::Node(..) => rest.last().is_some_and(stream) || rest.first().is_some_and(|name| name == "fs"),
-        Anchor::Up => rest.last().is_some_and(stream) || rest.get(2).is_some_and(|name| name == "fs"),
+        Anchor::Node(..) => {
+            rest.last().is_some_and(stream)
+                || rest.first().is_some_and(|name| matches!(name.as_str(), "fs" | "store"))
+        }
+        Anchor::Up => {
+            rest.last().is_some_and(stream)
+                || rest.get(2).is_some_and(|name| matches!(name.as_str(), "fs" | "store"))
+        }
     };
     if bulk { Lane::Bulk } else { Lane::Control }
 }

@@ -149,6 +149,15 @@ pub static FILES: &[File] = &[
         doc: "NAME=value lines, added to the node's environment; in a text with a NUL in it, each ends in a NUL and may have newlines.",
     },
     File {
+        name: "ns",
+        mode: 0o666,
+        on: SESSION,
+        private: true,
+        twins: false,
+        kind: Kind::Edit(edit::NS),
+        doc: "what the program finds in its own directory, a line each: put HASH-SIZE NAME [from=NODE]. The content is brought from NODE's store/ if this node has not got it, passed down the tree so that each link carries it once, and kept for the next time. The directory is where the program starts unless `dir` says otherwise, is in UEM_DIR in its environment, and goes when the session is freed.",
+    },
+    File {
         name: "topology",
         mode: 0o444,
         on: CLOUD | SESSION,
@@ -323,7 +332,13 @@ impl Kernel {
             }
             Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names),
             Op::Open { fid, access } => self.open(who, fid, access).into(),
-            Op::Create { fid, .. } => self.place(who, fid).and_then(|_| Err(no_new_files())).into(),
+            Op::Create { fid, name, mode, access } => match self.place(who, fid) {
+                Ok(Place::Store) if mode & 0o040_000 == 0 => {
+                    self.create_content(who, fid, &name, access).into()
+                }
+                Ok(_) => Err(no_new_files()).into(),
+                Err(error) => Err(error).into(),
+            },
             Op::List { fid, cookie, count } => match self.opened(who, fid) {
                 Ok((place, _)) => {
                     if self.number_matches(who, fid, place, cookie) {
@@ -426,6 +441,13 @@ impl Kernel {
                 }
                 (place, Shape::Text, OpenState::Plain)
             }
+            Place::Store | Place::Content(_) => {
+                let want = if access.read { READ } else { 0 } | if access.write { WRITE } else { 0 };
+                self.demand(who.uid, want, self.owned(place), "what is in store/")?;
+                let Place::Content(no) = place else { return self.open_store(who, fid, access) };
+                self.open_content(no);
+                (place, Shape::Spool, OpenState::Plain)
+            }
             Place::Link(_) => return Err(Errno::LOOP.into()),
             Place::Far => return Err(Errno::IO.into()),
             Place::File(subject, row, _) => {
@@ -469,6 +491,17 @@ impl Kernel {
             }
         }
         Ok(Reply::Opened(self.qid(place), shape))
+    }
+
+    /// The store's directory, to look around in.
+    fn open_store(&mut self, who: Who, fid: Fid, access: Access) -> Result<Reply> {
+        if access.write {
+            return Err(Errno::ISDIR.into());
+        }
+        let open = Open { access, uid: who.uid, state: OpenState::Plain, parts: None };
+        let state = self.clients.get_mut(&who.client).and_then(|client| client.fids.get_mut(&fid));
+        state.ok_or_else(|| unknown_fid(fid))?.open = Some(open);
+        Ok(Reply::Opened(self.qid(Place::Store), Shape::Text))
     }
 
     fn open_file(
@@ -549,6 +582,9 @@ impl Kernel {
             return Err(error).into();
         }
         let count = count.min(limits::READ);
+        if let Place::Content(no) = place {
+            return self.read_content(who, fid, no, (offset, count, wait));
+        }
         let Place::File(subject, row, format) = place else {
             return Err(Errno::ISDIR.into()).into();
         };
@@ -852,6 +888,9 @@ impl Kernel {
         if let Err(error) = self.alive(place) {
             return Err(error).into();
         }
+        if let Place::Content(no) = place {
+            return self.write_content(who, fid, no, offset, data);
+        }
         let Place::File(subject, row, _) = place else { return Err(Errno::ISDIR.into()).into() };
         match (&row.row().kind, subject) {
             (Kind::Ctl | Kind::Clone, _) => self.write_ctl(who, fid, subject, &data),
@@ -908,6 +947,9 @@ impl Kernel {
         }
         if let Some(id) = state.place.session() {
             self.release(client, fid, id);
+        }
+        if let Place::Content(no) = state.place {
+            self.close_content(no, client, fid);
         }
         true
     }

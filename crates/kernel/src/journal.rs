@@ -99,6 +99,9 @@ fn write_live(live: &Live, w: &mut Writer<'_>) {
     if !setup.env.is_empty() {
         w.bytes("env", &setup.env);
     }
+    if !setup.ns.is_empty() {
+        w.bytes("ns", &setup.ns);
+    }
     if let Some(dir) = &setup.dir {
         w.bytes("dir", dir);
     }
@@ -285,6 +288,7 @@ impl Fields {
             live.mark = String::from_utf8(mark.clone()).ok()?;
         }
         setup.env = self.one.get("env").cloned().unwrap_or_default();
+        setup.ns = self.one.get("ns").cloned().unwrap_or_default();
         setup.dir = self.one.get("dir").cloned();
         if let Some(nice) = self.one.get("nice") {
             setup.nice = core::str::from_utf8(nice).ok()?.parse().ok()?;

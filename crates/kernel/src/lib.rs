@@ -34,6 +34,7 @@ mod record;
 mod rights;
 mod session;
 mod show;
+mod store;
 mod verbs;
 mod words;
 
@@ -97,6 +98,7 @@ pub struct Kernel {
     dirty: Vec<SessionId>,
     journal_len: u64,
     journal_base: u64,
+    store: store::Store,
     disk_full: bool,
     recalled: bool,
     out: Vec<Effect>,
@@ -176,6 +178,7 @@ impl Kernel {
             dirty: Vec::new(),
             journal_len: 0,
             journal_base: 0,
+            store: store::Store::default(),
             disk_full: false,
             recalled: false,
             out: Vec::new(),
@@ -223,12 +226,15 @@ impl Kernel {
                 self.told_attr(&key, value);
                 self.look_for_room();
             }
+            Event::Found(content) => self.found_content(content),
+            Event::Kept { receipt, result } => self.kept(receipt, result),
             Event::Tick => {}
             Event::DiskFull(full) => self.disk_full = full,
         }
         self.ring_timers();
         self.ring_parts();
         self.ring_shares();
+        self.ring_fetches();
         self.serve_woken();
         self.pump();
         self.push_up();
@@ -273,6 +279,13 @@ impl Kernel {
                 *holders.entry(id).or_default() += 1;
             }
         }
+        let mut open: BTreeMap<u64, u32> = BTreeMap::new();
+        for state in self.clients.values().flat_map(|c| c.fids.values()).filter(|f| f.open.is_some()) {
+            if let Place::Content(no) = state.place {
+                *open.entry(no).or_default() += 1;
+            }
+        }
+        self.store.check(self.node.store, &open);
         for s in self.sessions.values() {
             assert_eq!(s.holders, holders.get(&s.id).copied().unwrap_or(0), "holders of {:?}", s.id);
             assert!(!s.dirty, "a change of {:?} is in the journal", s.id);

@@ -158,23 +158,16 @@ impl Kernel {
         for line in crate::edit::variables(&live.setup.env) {
             crate::edit::check_variable(line)?;
         }
-        let launch = Launch {
-            session: id,
-            argv,
-            env: self.environment(id, live),
-            dir: live.setup.dir.clone(),
-            user: live.setup.user.clone(),
-            nice: live.setup.nice,
-            limits: live.setup.limits,
-            tty: live.setup.tty,
-        };
         let owner = session.owner;
+        let puts = crate::store::lines(&live.setup.ns)?;
+        let here = self.pin_contents(id, &puts)?;
         let session = self.sessions.get_mut(&id).expect("looked up above");
         session.command = command.into();
         session.state = State::Starting;
         session.why = "";
         if let Some(live) = &mut session.live {
             live.refused = None;
+            live.awaits = Some(argv);
         }
         session.dirty = false;
         let line = journal::write(session);
@@ -182,9 +175,42 @@ impl Kernel {
         self.running += 1;
         self.set_timer(id, Timer::Lease, None);
         self.append(line);
-        self.out.push(Effect::Act(Act::Start(Box::new(launch))));
+        if here {
+            self.launch(id);
+        }
         self.happened(Some(id), owner, What::Exec { command });
         Ok(())
+    }
+
+    /// A content has come that this session was given: it starts if that was the last.
+    pub(crate) fn launch_if_ready(&mut self, id: SessionId) {
+        if self.awaits_contents(id) && self.contents_here(id) {
+            self.launch(id);
+        }
+    }
+
+    /// Whether it is starting, and the provider was not asked yet.
+    pub(crate) fn awaits_contents(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).and_then(|s| s.live.as_ref()).is_some_and(|live| live.awaits.is_some())
+    }
+
+    /// Everything is here: the provider is asked to start it.
+    fn launch(&mut self, id: SessionId) {
+        let live = self.sessions.get_mut(&id).and_then(|session| session.live.as_mut());
+        let Some(argv) = live.and_then(|live| live.awaits.take()) else { return };
+        let Some(live) = self.sessions[&id].live.as_deref() else { return };
+        let launch = Launch {
+            session: id,
+            argv,
+            env: self.environment(id, live),
+            dir: live.setup.dir.clone(),
+            puts: crate::store::lines(&live.setup.ns).into_iter().flatten().map(|line| line.put).collect(),
+            user: live.setup.user.clone(),
+            nice: live.setup.nice,
+            limits: live.setup.limits,
+            tty: live.setup.tty,
+        };
+        self.out.push(Effect::Act(Act::Start(Box::new(launch))));
     }
 
     /// `{rank} {size} {node} {id}` of a member's command.
@@ -303,7 +329,7 @@ impl Kernel {
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
     }
 
-    fn refused(&mut self, id: SessionId, error: &Error) {
+    pub(crate) fn refused(&mut self, id: SessionId, error: &Error) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.state != State::Starting {
             return;
@@ -312,7 +338,9 @@ impl Kernel {
         session.state = State::Fresh;
         if let Some(live) = &mut session.live {
             live.refused = Some(error.clone());
+            live.awaits = None;
         }
+        self.unpin_contents(id);
         self.running -= 1;
         // A `kill` meanwhile was for this program, not for the next.
         self.set_timer(id, Timer::Kill, None);
@@ -355,6 +383,8 @@ impl Kernel {
         self.next_end += 1;
         self.running -= 1;
         session.state = State::Ended { pid, started, exit, order };
+        self.unpin_contents(id);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         let (owner, freeing) = (session.owner, session.life.freeing);
         let feeding = session.live.as_mut().and_then(|l| l.stdin.feeding.take()).flatten();
         self.set_timer(id, Timer::Kill, None);
@@ -542,6 +572,9 @@ impl Kernel {
     /// TERM now, KILL for everything after the grace.
     pub(crate) fn end_politely(&mut self, id: SessionId) {
         self.signal(id, TERM, false);
+        if self.sessions.get(&id).is_none_or(|s| !s.runs()) {
+            return;
+        }
         if self.sessions.get(&id).is_some_and(|s| matches!(s.state, State::Running { stopped: true, .. })) {
             self.out.push(Effect::Act(Act::Thaw(id)));
             self.set_stopped(id, false);
@@ -552,6 +585,10 @@ impl Kernel {
 
     pub(crate) fn signal(&mut self, id: SessionId, signal: i32, all: bool) {
         let Some(owner) = self.sessions.get(&id).map(|s| s.owner) else { return };
+        if self.awaits_contents(id) {
+            let cause = "it was ended while it waited for contents";
+            return self.refused(id, &Error::new(Errno::CANCELED, cause));
+        }
         self.out.push(Effect::Act(Act::Signal { session: id, signal, all }));
         self.happened(Some(id), owner, What::Signal { signal });
     }
@@ -669,7 +706,8 @@ impl Kernel {
     pub(crate) fn set_wake(&mut self) {
         let parts = self.part_timers.first().map(|(at, ..)| *at);
         let timers = self.timers.first().map(|(at, ..)| *at);
-        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline()].into_iter().flatten().min();
+        let fetches = self.store.next_again();
+        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline(), fetches].into_iter().flatten().min();
         if at != self.wake_at {
             self.wake_at = at;
             self.out.push(Effect::WakeAt(at));

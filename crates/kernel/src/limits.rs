@@ -101,3 +101,19 @@ pub const FLOW_ALL: usize = 64 << 20;
 pub const FOLD: usize = 64 << 20;
 /// Bytes of a group's stdin that wait for one member or share.
 pub const DEALT: usize = 256 << 10;
+/// Contents that one session is given.
+pub const PUTS: usize = 256;
+/// Contents that a node receives at a time.
+pub const RECEIVING: usize = 256;
+/// Contents that a node keeps.
+pub const CONTENTS: usize = 100_000;
+/// Bytes of a content that are asked of another node at once.
+pub const CHUNK: u32 = 256 << 10;
+/// Of these, so many bytes may be asked for and not be kept yet.
+pub const CHUNKS_AHEAD: u64 = 2 << 20;
+/// How often a link that broke while a content came over it is tried again.
+pub const FETCH_TRIES: u32 = 15;
+/// And after how long.
+pub const FETCH_AGAIN: Duration = Duration::from_secs(1);
+/// Nodes that a content is looked for at.
+pub const ORIGINS: usize = 8;

@@ -45,6 +45,10 @@ pub(crate) enum On {
     Nodes,
     /// Everybody else in a set has run a line.
     Fan(u64),
+    /// More of a content is kept.
+    Content(u64),
+    /// The host keeps these bytes of a content; answered when it says so, never served again.
+    Keeping(u64),
 }
 
 /// What is to be served.
@@ -57,12 +61,15 @@ pub(crate) enum Ask {
     Feeding(SessionId),
     /// Asked of another node under this tag; its answer is the answer.
     Far(Tag),
+    /// Bytes of a content that the host is keeping.
+    Keeping(u64),
 }
 
 /// What serving came to.
 pub(crate) enum Outcome {
     Reply(Reply),
     Spool { session: SessionId, stream: Stream, offset: u64, count: u32 },
+    Content { content: op::Content, offset: u64, count: u32 },
     Park(On, Ask),
 }
 
@@ -95,6 +102,11 @@ impl Parked {
         }
     }
 
+    /// Who waits for this.
+    pub(crate) fn waiting_on(&self, on: &On) -> Vec<(ClientId, Tag)> {
+        self.queues.get(on).into_iter().flatten().copied().collect()
+    }
+
     /// Whether somebody waits for this already.
     pub(crate) fn awaited(&self, on: &On) -> bool {
         self.queues.contains_key(on)
@@ -122,7 +134,7 @@ impl Parked {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
         of.filter(|(_, (_, ask, _))| match ask {
             Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
-            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) => false,
+            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => false,
         })
         .map(|((_, tag), _)| *tag)
         .collect()
@@ -173,12 +185,17 @@ impl Kernel {
             Ask::Ctl(run) => self.run_lines(who, run),
             Ask::Feeding(id) => Outcome::Park(On::Feeding(id), Ask::Feeding(id)),
             Ask::Far(tag) => Outcome::Park(On::Asked(tag), Ask::Far(tag)),
+            Ask::Keeping(no) => Outcome::Park(On::Keeping(no), Ask::Keeping(no)),
         };
         match outcome {
             Outcome::Reply(reply) => self.answer(who, reply),
             Outcome::Spool { session, stream, offset, count } => {
                 let Who { client, tag, .. } = who;
                 self.answers.push(Effect::AnswerSpool { client, tag, session, stream, offset, count });
+            }
+            Outcome::Content { content, offset, count } => {
+                let Who { client, tag, .. } = who;
+                self.answers.push(Effect::AnswerContent { client, tag, content, offset, count });
             }
             Outcome::Park(on, ask) => self.park(who, on, ask),
         }
@@ -228,6 +245,7 @@ impl Kernel {
     fn flush(&mut self, client: ClientId, tag: Tag) {
         match self.unpark(client, tag) {
             Some(Ask::Feeding(id)) => self.unfeed(id),
+            Some(Ask::Keeping(no)) => self.unkeep(no, client, tag),
             Some(Ask::Far(tag)) => self.flush_there(tag),
             Some(Ask::Ctl(run)) => run.fan().into_iter().for_each(|fan| self.drop_fan(fan)),
             Some(Ask::Op(Op::Walk { newfid, .. })) => self.made(client, newfid),

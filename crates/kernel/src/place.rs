@@ -9,6 +9,7 @@
 //!   /net/<node>/<id>        Dir(Session)
 //!   /net/<node>/<id>/<rank> Link(Member)          to the member's own directory
 //!   /tree/<node>            Dir(Tree)             the node and all below it; of another node Known
+//!   /net/<node>/store        Store                 contents by what they are: Content
 //!   /phys/<loc>/…           Dir(Loc)              nodes with that location
 //!   <any of the Dirs>/<row> File(subject, row, format)
 //! ```
@@ -84,6 +85,10 @@ pub(crate) enum Place {
     Views(Subject),
     File(Subject, files::RowId, Format),
     Link(Link),
+    /// The node's store.
+    Store,
+    /// One of its contents, by the kernel's number.
+    Content(u64),
     /// Elsewhere: the fid itself says where.
     Far,
 }
@@ -120,6 +125,8 @@ impl Place {
             | Place::Views(_)
             | Place::File(..)
             | Place::Link(_)
+            | Place::Store
+            | Place::Content(_)
             | Place::Far => None,
         }
     }
@@ -141,6 +148,8 @@ impl Place {
             | Place::Views(_)
             | Place::File(..)
             | Place::Link(_)
+            | Place::Store
+            | Place::Content(_)
             | Place::Far => None,
         }
     }
@@ -165,6 +174,8 @@ impl Place {
             Place::File(subject, row, format) => {
                 (FileKind::File, base(subject) | 0x100 | (u64::from(row.0) << 2) | format as u64)
             }
+            Place::Store => (FileKind::Dir, base(Subject::Node(View::Net)) | 11),
+            Place::Content(no) => (FileKind::File, 1 << 59 | no),
             Place::Far => (FileKind::File, 0),
         }
     }
@@ -212,6 +223,7 @@ impl Kernel {
             (_, Place::Known(no, _)) if self.cloud.known(no).is_none() => {
                 Err(Error::new(Errno::STALE, "the node left the cloud"))
             }
+            (_, Place::Content(no)) if self.store.content(no).is_none() => Err(Kernel::content_gone()),
             _ => Ok(()),
         }
     }
@@ -240,6 +252,8 @@ impl Kernel {
                     (view, ..) => Place::View(view),
                 }
             }
+            Place::Store => Place::Dir(Subject::Node(View::Net)),
+            Place::Content(_) => Place::Store,
             Place::Views(subject) | Place::File(subject, ..) => Place::Dir(subject),
             Place::Link(Link::View(subject, _)) => Place::Views(subject),
             Place::Link(Link::Member(id, _)) => Place::Dir(Subject::Session(id)),
@@ -376,11 +390,16 @@ impl Kernel {
             Place::Dir(Subject::Node(_) | Subject::Tree) if matches!(name, "query" | "await") => {
                 Some(here(self.query_below(name == "await")))
             }
+            Place::Dir(Subject::Node(_) | Subject::Tree) if name == "store" => Some(here(Place::Store)),
             Place::Dir(subject) => self.step_in(subject, name).map(here),
             Place::Views(subject) => View::named(name)
                 .filter(|view| self.view_of(None, *view).is_some())
                 .map(|view| here(Place::Link(Link::View(subject, view)))),
-            Place::File(..) | Place::Link(_) | Place::Far => return Err(Errno::NOTDIR.into()),
+            // With the client that asks: see `walk_steps`.
+            Place::Store => None,
+            Place::File(..) | Place::Link(_) | Place::Content(_) | Place::Far => {
+                return Err(Errno::NOTDIR.into());
+            }
         };
         found.ok_or_else(|| self.not_found(place, name))
     }
@@ -465,12 +484,14 @@ impl Kernel {
             Place::Dir(Subject::Node(_)) if name.bytes().all(|b| b.is_ascii_digit()) => {
                 format!("no session {name} on {me}: it never was, or it was freed")
             }
+            Place::Store => format!("{me} does not have {name}"),
             Place::View(_)
             | Place::Dir(_)
             | Place::Known(..)
             | Place::Views(_)
             | Place::File(..)
             | Place::Link(_)
+            | Place::Content(_)
             | Place::Far => return Errno::NOENT.into(),
         };
         Error::new(Errno::NOENT, cause)
@@ -532,6 +553,12 @@ impl Kernel {
                     Spot::Here(place) => self.step(place, name, up),
                     Spot::There(anchor, rest) => self.step_there(anchor, rest, name),
                 },
+                Spot::Here(Place::Store) if !matches!(name.as_str(), "." | "..") => {
+                    let found = self.step_in_store(who.client, name);
+                    found
+                        .and_then(|place| place.ok_or_else(|| self.not_found(Place::Store, name)))
+                        .map(Spot::Here)
+                }
                 Spot::Here(place) => self.step(place, name, up),
                 Spot::There(anchor, rest) => {
                     let had = rest.len();
@@ -586,6 +613,9 @@ impl Kernel {
                         }
                         Subject::Node(_) | Subject::Tree | Subject::Session(_) => {
                             fixed.push(("...".into(), Place::Views(subject)));
+                            if !matches!(subject, Subject::Session(_)) {
+                                fixed.push(("store".into(), Place::Store));
+                            }
                             if self.node.fs && !matches!(subject, Subject::Session(_)) {
                                 fixed.push(("fs".into(), Place::Far));
                             }
@@ -597,6 +627,8 @@ impl Kernel {
                 | Place::Known(..)
                 | Place::File(..)
                 | Place::Link(_)
+                | Place::Store
+                | Place::Content(_)
                 | Place::Far => {}
             }
         }
@@ -680,12 +712,19 @@ impl Kernel {
                     (NUMBERED + u64::from(rank), rank.to_string(), Place::Link(Link::Member(id, rank)))
                 }));
             }
+            Place::Store => found.extend(
+                self.store
+                    .list(from)
+                    .take(left)
+                    .map(|(no, content)| (NUMBERED + no, content.to_string(), Place::Content(no))),
+            ),
             Place::View(View::Tree)
             | Place::Dir(Subject::Cloud)
             | Place::Known(..)
             | Place::Views(_)
             | Place::File(..)
             | Place::Link(_)
+            | Place::Content(_)
             | Place::Far => {}
         }
         found
@@ -724,6 +763,10 @@ impl Kernel {
             Place::Link(Link::Member(_, rank)) => rank.to_string(),
             Place::Link(Link::Match(_, number)) => number.to_string(),
             Place::File(_, row, format) => format!("{}{}", row.row().name, format.suffix()),
+            Place::Store => "store".into(),
+            Place::Content(no) => {
+                self.store.content(no).map(|content| content.to_string()).unwrap_or_default()
+            }
             Place::Far => return Err(Errno::IO.into()),
         };
         Ok(Reply::Stat(self.attributes(place, name)))
@@ -747,11 +790,13 @@ impl Kernel {
                 (files::Kind::Edit(edit), Some(session)) => (edit.read)(session).len() as u64,
                 _ => 0,
             },
+            Place::Content(no) => self.store.content(no).map_or(0, |content| content.size),
             Place::View(_)
             | Place::Dir(_)
             | Place::Known(..)
             | Place::Views(_)
             | Place::File(..)
+            | Place::Store
             | Place::Far => 0,
         };
         let mtime = match place.session().and_then(|id| self.sessions.get(&id)) {
@@ -792,6 +837,9 @@ impl Kernel {
             // A session's directory shows the session's mode itself, so that `chmod g+w`, which begins with what is
             // shown, opens nothing else. Anybody may look into it all the same.
             Place::Dir(Subject::Session(_)) => 0o111 | shared(),
+            // Who knows what a content is called may have it; who may look around is the node's owner.
+            Place::Store => 0o733,
+            Place::Content(_) => 0o444,
             Place::View(_) | Place::Dir(_) | Place::Known(..) | Place::Views(_) | Place::Far => 0o555,
         };
         Owned { uid, gid, mode }
@@ -802,6 +850,9 @@ impl Kernel {
         self.alive(place)?;
         if set.uid.is_some_and(|new| new != self.owned(place).uid.0) {
             return Err(Error::new(Errno::PERM, "a session keeps its owner"));
+        }
+        if matches!(place, Place::Content(_)) && set.uid.is_none() && set.gid.is_none() {
+            return Ok(Reply::Done);
         }
         if set.mode.is_some() || set.gid.is_some() {
             let (Place::Dir(Subject::Session(id)), Ok(_)) = (place, self.alive(place)) else {

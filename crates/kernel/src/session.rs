@@ -96,6 +96,8 @@ pub(crate) struct Output {
 pub(crate) struct Live {
     pub(crate) setup: Setup,
     pub(crate) stdin: Stdin,
+    /// The words of an `exec` that waits for contents; the provider was not asked yet.
+    pub(crate) awaits: Option<Vec<Vec<u8>>>,
     /// Why the last `exec` failed.
     pub(crate) refused: Option<Error>,
     /// The provider's word to know it again.
@@ -117,6 +119,8 @@ pub(crate) struct Live {
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) env: Vec<u8>,
+    /// Lines of `ns`.
+    pub(crate) ns: Vec<u8>,
     pub(crate) dir: Option<Vec<u8>>,
     pub(crate) user: Arc<User>,
     pub(crate) nice: i8,
@@ -216,6 +220,7 @@ impl Live {
         Live {
             setup,
             stdin: Stdin::default(),
+            awaits: None,
             refused: None,
             mark: String::new(),
             limits_by: "".into(),
@@ -232,6 +237,7 @@ impl Setup {
     fn new(user: &Arc<User>) -> Setup {
         Setup {
             env: Vec::new(),
+            ns: Vec::new(),
             dir: None,
             user: user.clone(),
             nice: 0,

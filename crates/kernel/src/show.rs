@@ -59,7 +59,8 @@ impl Kernel {
         let words = crate::words::split(&s.command).unwrap_or_default();
         r.int("id", s.id.0).text("path", format!("net/{node}/{}", s.id.0)).text("node", &**node);
         r.text("user", &*self.user(s.owner).name).text("provider", "process").text("state", s.state_name());
-        r.text("why", s.why()).text("argv0", words.first().map(|w| lossy(w)).unwrap_or_default());
+        r.text("why", self.why_waits(s).unwrap_or_else(|| s.why()))
+            .text("argv0", words.first().map(|w| lossy(w)).unwrap_or_default());
         r.text("command", lossy(&s.command)).text("created", notices::rfc3339(s.created));
         r.text("mode", format!("{:03o}", s.mode)).int("stdout", s.out(Stream::Out).len);
         r.int("stderr", s.out(Stream::Err).len).int("holders", s.holders.into());

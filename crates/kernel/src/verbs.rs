@@ -99,6 +99,13 @@ pub static VERBS: &[Verb] = &[
         example: "user 0",
     },
     Verb {
+        name: "ns",
+        usage: "put HASH-SIZE NAME [from=NODE]",
+        run: Run::Session { act: acts::ns, reach: Reach::Members },
+        doc: "adds a line to `ns`: what the program finds in its own directory.",
+        example: "ns put af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262-0 nothing from=n0",
+    },
+    Verb {
         name: "nice",
         usage: "N",
         run: Run::Session { act: acts::nice, reach: Reach::Members },

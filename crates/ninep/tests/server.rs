@@ -524,10 +524,7 @@ fn an_eager_servers_failed_walk_leaves_its_fid_free() {
 #[test]
 fn an_eager_server_keeps_a_flight_behind_an_attach() {
     let mut bench = Bench::with(Dialect::Uem, Config { eager: true, ..Config::default() }, 8192);
-    bench.send(
-        1,
-        Tmsg::Attach { fid: 4, afid: u32::MAX, uname: "u", aname: "", n_uname: NUname(0) },
-    );
+    bench.send(1, Tmsg::Attach { fid: 4, afid: u32::MAX, uname: "u", aname: "", n_uname: NUname(0) });
     bench.send(2, Tmsg::Walk { fid: 4, newfid: 5, names: Names::Write(&names(&["f"])) });
     bench.send(3, Tmsg::Lopen { fid: 5, flags: 0 });
     bench.send(4, Tmsg::Read { fid: 5, offset: 0, count: 9 });

@@ -62,6 +62,7 @@ errnos! {
     NOTEMPTY 39 "Directory not empty"
     LOOP 40 "Too many levels of symbolic links"
     PROTO 71 "Protocol error"
+    BADMSG 74 "Bad message"
     LIBBAD 80 "Accessing a corrupted shared library"
     OPNOTSUPP 95 "Operation not supported"
     TIMEDOUT 110 "Connection timed out"

@@ -11,6 +11,7 @@ extern crate alloc;
 mod errno;
 mod file;
 mod provide;
+mod store;
 mod time;
 mod unit;
 
@@ -19,5 +20,6 @@ pub use file::{Access, Entry, Fid, FileKind, Op, Qid, Reply, SetStat, Shape, Sta
 pub use provide::{
     Act, Exit, How, Launch, Limits, NodeId, SessionId, Stream, Tell, Uid, Usage, User, WinSize,
 };
+pub use store::{Content, Put};
 pub use time::{Clock, Mono, Wall};
 pub use unit::{format_cpu, format_size, format_span, parse_cpu, parse_size, parse_span};

@@ -11,7 +11,7 @@
 //!                        └────────────────┴──────────────────────┘ (refused: never ran)
 //! ```
 
-use crate::{Error, Wall};
+use crate::{Error, Put, Wall};
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
@@ -111,8 +111,12 @@ pub struct Launch {
     pub argv: Vec<Vec<u8>>,
     /// `NAME=value` each; the whole environment.
     pub env: Vec<Vec<u8>>,
-    /// Where to start; the user's home directory if `None`, `/` if that is not there.
+    /// Where to start; if `None`, the session's own directory if there is anything to `put` in it, else the user's home
+    /// directory, `/` if that is not there.
     pub dir: Option<Vec<u8>>,
+    /// What is in the session's own directory when it starts; all of it is in the node's store. The directory goes when
+    /// the session is freed.
+    pub puts: Vec<Put>,
     /// As whom, with all groups.
     pub user: Arc<User>,
     /// Scheduling priority to add, -20 to 19.

@@ -32,5 +32,6 @@ pub mod player;
 pub mod provider;
 mod script;
 pub mod seeds;
+pub mod store;
 pub mod watch;
 pub mod world;

@@ -74,6 +74,7 @@ pub fn node() -> Node {
         ],
         started: EPOCH.wall,
         fs: false,
+        store: 1 << 30,
     }
 }
 

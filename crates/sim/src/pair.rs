@@ -79,6 +79,10 @@ impl Pair {
                 Effect::Answer(client, tag, reply) => drop(answers.insert((*client, *tag), reply)),
                 Effect::Act(act) => acts.extend(asked(act)),
                 Effect::AnswerSpool { .. }
+                | Effect::AnswerContent { .. }
+                | Effect::Keep { .. }
+                | Effect::Used(_)
+                | Effect::Drop(_)
                 | Effect::Journal(_)
                 | Effect::Rewrite(_)
                 | Effect::WakeAt(_)
@@ -160,7 +164,7 @@ impl Pair {
         match self.world.due.get(nth) {
             Some(Due::Measure) => self.model.measured(),
             Some(Due::Gauge(id)) => self.model.gauged(id.0),
-            Some(Due::FindUser(_) | Due::Fetch { .. } | Due::Told(_)) | None => {}
+            Some(Due::FindUser(_) | Due::Fetch { .. } | Due::Told(_) | Due::Kept(..)) | None => {}
         }
         let done = self.world.pay(nth);
         self.compare(&done, None)

@@ -71,6 +71,8 @@ impl Watch {
                 lines.iter().for_each(|line| self.journal(line));
             }
             Effect::Act(act) => self.act(act),
+            Effect::AnswerContent { client, tag, .. } => self.answer(*client, *tag, None),
+            Effect::Keep { .. } | Effect::Used(_) | Effect::Drop(_) => {}
             Effect::WakeAt(_)
             | Effect::Measure
             | Effect::Gauge(..)

@@ -7,6 +7,7 @@
 use crate::{
     machine::{EPOCH, Machine, node, users},
     provider::Provider,
+    store::Store,
     watch::Watch,
 };
 use kernel::{ClientId, Effect, Event, Gauges, Kernel, LinkId};
@@ -43,6 +44,8 @@ pub enum Due {
     },
     /// The provider has done what it does at once.
     Told(Tell),
+    /// [`Effect::Keep`].
+    Kept(u64, op::Result<u64>),
 }
 
 /// One node and what is around it.
@@ -53,6 +56,8 @@ pub struct World {
     pub clock: Clock,
     /// What runs.
     pub provider: Provider,
+    /// Contents that are kept.
+    pub store: Store,
     /// What the host owes the kernel.
     pub due: VecDeque<Due>,
     /// Everybody whom [`Effect::FindUser`] finds.
@@ -106,6 +111,7 @@ impl World {
             make,
             clock: EPOCH,
             provider: Provider::default(),
+            store: Store::default(),
             due: VecDeque::new(),
             users: users(),
             gauges: gauges(),
@@ -178,7 +184,37 @@ impl World {
                 self.replies.insert((client, tag), reply.clone());
                 Effect::Answer(client, tag, reply)
             }
+            Effect::AnswerContent { client, tag, content, offset, count } => {
+                let reply = match self.store.read(content, offset, count) {
+                    Some(data) => Reply::Data(data),
+                    None => {
+                        let broke = |due: &Due| matches!(due, Due::Kept(_, Err(_)));
+                        assert!(self.due.iter().any(broke), "what is read is kept, or the kernel will hear");
+                        Reply::Failed(op::Error::new(op::Errno::IO, "it broke off"))
+                    }
+                };
+                self.replies.insert((client, tag), reply.clone());
+                Effect::Answer(client, tag, reply)
+            }
+            Effect::Keep { receipt, content, offset, ref data } => {
+                self.due.push_back(Due::Kept(receipt, self.store.keep(receipt, content, offset, data)));
+                effect
+            }
+            Effect::Used(content) => {
+                self.store.used(content);
+                effect
+            }
+            Effect::Drop(content) => {
+                self.store.drop(content);
+                effect
+            }
             Effect::Act(ref act) => {
+                if let Act::Start(launch) = act {
+                    launch
+                        .puts
+                        .iter()
+                        .for_each(|put| assert!(self.store.whole(put.content), "{put:?} is here"));
+                }
                 self.provider.asked(act);
                 if let Act::Append { session, stream, offset, data } = act {
                     let (session, stream, len) = (*session, *stream, offset + data.len() as u64);
@@ -343,6 +379,7 @@ impl World {
                     None => self.event(Event::NoUser(name)),
                 }
             }
+            Some(Due::Kept(receipt, result)) => self.event(Event::Kept { receipt, result }),
             None => Vec::new(),
         }
     }
@@ -440,6 +477,9 @@ impl World {
     }
 
     fn recall(&mut self) -> Vec<Effect> {
+        for content in self.store.restarted() {
+            self.event(Event::Found(content));
+        }
         // Nothing may shorten it before it is written anew.
         let journal = self.journal.clone();
         self.promised = journal.len();

@@ -119,6 +119,7 @@ impl Kernel {
             Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
             Purpose::Share { group, share, step } => self.share_answered(link, group, share, step, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
+            Purpose::Fetch(chunk) => self.chunk_answered(link, chunk, reply),
         }
     }
 
@@ -200,7 +201,9 @@ impl Kernel {
                         let error = self.refusal(link, lane, error);
                         match partial(&qids, error) {
                             Outcome::Reply(reply) => reply,
-                            Outcome::Spool { .. } | Outcome::Park(..) => Reply::errno(Errno::IO),
+                            Outcome::Spool { .. } | Outcome::Content { .. } | Outcome::Park(..) => {
+                                Reply::errno(Errno::IO)
+                            }
                         }
                     }
                     _ => Reply::errno(Errno::PROTO),

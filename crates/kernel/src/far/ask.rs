@@ -18,7 +18,7 @@ impl Kernel {
     }
 
     /// A fid of the other end's root for this user, attached if it is not yet.
-    pub(super) fn root(&mut self, link: LinkId, lane: Lane, user: &Arc<str>, links: bool) -> Result<Fid> {
+    pub(crate) fn root(&mut self, link: LinkId, lane: Lane, user: &Arc<str>, links: bool) -> Result<Fid> {
         let tie = self.cloud.links.get_mut(&link).ok_or(Errno::STALE)?;
         if tie.asks >= limits::ASKS_PER_LINK {
             let cause = format!("{} requests wait on this link already", tie.asks);
@@ -41,7 +41,7 @@ impl Kernel {
 
     /// Walks a new fid of a link from its root, in as many walks as that takes; the last one's purpose is told how many steps
     /// it has.
-    pub(super) fn walk_there(
+    pub(crate) fn walk_there(
         &mut self,
         link: LinkId,
         lane: Lane,
@@ -138,7 +138,8 @@ impl Kernel {
             | Purpose::Flush { .. }
             | Purpose::Part { .. }
             | Purpose::Share { .. }
-            | Purpose::Fan { .. } => {}
+            | Purpose::Fan { .. }
+            | Purpose::Fetch(_) => {}
         }
         self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
     }

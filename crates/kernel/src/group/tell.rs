@@ -42,6 +42,10 @@ pub(super) fn setup_lines(k: &Kernel, session: &Session) -> Setup {
         for variable in crate::edit::variables(&setup.env) {
             say(&[b"env", variable]);
         }
+        for line in crate::store::lines(&setup.ns).unwrap_or_default() {
+            let words = line.words();
+            say(&[&[&b"ns"[..]], &words.iter().map(Vec::as_slice).collect::<Vec<_>>()[..]].concat());
+        }
         for word in crate::acts::limit_words(&setup.limits) {
             say(&[b"limit", word.as_bytes()]);
         }

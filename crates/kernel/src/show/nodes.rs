@@ -142,6 +142,8 @@ impl Kernel {
         if let Some(own) = &gauges.own {
             r.real("node_cpu", secs(own.user_us + own.sys_us)).size("node_rss", own.maxrss_kib << 10);
         }
+        r.size("store", self.store.used).size("store_limit", self.node.store);
+        r.int("store_got", self.store.got).int("store_given", self.store.given);
         r.int("clients", self.clients.len() as u64).int("waiting", self.parked.len() as u64);
         r.text("path", format!("net/{}", self.node.name)).text("id", format!("{}", self.node.id));
         r.int("children", self.cloud.children().count() as u64);

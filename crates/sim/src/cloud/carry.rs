@@ -95,7 +95,9 @@ impl Cloud {
         for effect in done {
             match effect {
                 Effect::Answer(client, tag, reply) => self.answer(at, client, tag, reply),
-                Effect::AnswerSpool { .. } => unreachable!("a world answers with the bytes"),
+                Effect::AnswerSpool { .. } | Effect::AnswerContent { .. } => {
+                    unreachable!("a world answers with the bytes")
+                }
                 Effect::Ask { link: LinkId::FILES, lane, tag, op } => {
                     assert_eq!(lane, Lane::Bulk, "files are asked on the lane for streams: {op:?}");
                     self.ask_files(at, tag, &op);
@@ -119,6 +121,9 @@ impl Cloud {
                 }
                 // The world has done these.
                 Effect::Act(_)
+                | Effect::Keep { .. }
+                | Effect::Used(_)
+                | Effect::Drop(_)
                 | Effect::Journal(_)
                 | Effect::Rewrite(_)
                 | Effect::WakeAt(_)

@@ -75,6 +75,10 @@ impl Cloud {
             self.counters.count("a lane for streams was made");
         }
         let link = &mut self.links[no];
+        if let (Lane::Bulk, Frame::Reply(_, Reply::Data(data))) = (lane, &frame) {
+            let way = (link.ends[from].node, link.ends[1 - from].node);
+            *self.carried.entry(way).or_default() += data.len() as u64;
+        }
         if !link.cable {
             return;
         }

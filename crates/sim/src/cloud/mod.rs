@@ -70,6 +70,8 @@ pub struct Cloud {
     pub latency: (Duration, Duration),
     /// The host of a node to which a child comes back over a new link first takes the old one down.
     pub old_first: bool,
+    /// Bytes that were read on lanes for streams, from one node to another.
+    pub carried: BTreeMap<(usize, usize), u64>,
     links: Vec<Link>,
     queue: BTreeMap<(Mono, u64), Due>,
     seq: u64,
@@ -103,6 +105,7 @@ impl Cloud {
             rng: Rng::with_seed(seed),
             latency: (Duration::from_micros(100), Duration::from_millis(3)),
             old_first: true,
+            carried: BTreeMap::new(),
             links: Vec::new(),
             queue: BTreeMap::new(),
             seq: 0,
