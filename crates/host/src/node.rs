@@ -2,7 +2,9 @@
 //! not before, write the journal, let the provider forget what it told, and send the answers.
 
 mod clients;
+mod contents;
 mod files;
+mod limits;
 mod measured;
 mod mounted;
 mod peers;
@@ -44,6 +46,7 @@ pub struct Node<P: Provider> {
     poll: Rc<Poll>,
     links: Links,
     files: Option<files::Files>,
+    store: provide::store::Store,
     listeners: Vec<Listener>,
     clients: BTreeMap<ClientId, Wired>,
     mount: Option<Mounted>,
@@ -139,7 +142,12 @@ impl<P: Provider> Node<P> {
         let name = settings.name.as_str().into();
         let (env, started) = (settings.env.clone(), around.now().wall);
         let (id, fs) = (around.id(links.home.id()), settings.fs);
-        let node = kernel::Node { id, name, owner, env, attrs, started, fs };
+        let limit = settings.store.unwrap_or_else(|| {
+            // Of what the disk has left, and of what it has already, some is for others.
+            limits::STORE.min(around.gauges(&settings.state).disk_free / limits::STORE_SHARE)
+        });
+        let node = kernel::Node { id, name, owner, env, attrs, started, fs, store: limit };
+        let (store, contents) = provide::store::Store::open(&settings.state);
         let signals = Signals::new().map_err(said("signals"))?;
         poll.add(&signals, SIGNALS, true, false).map_err(said("signals"))?;
         poll.add(provider.poll_fd(), PROVIDER, true, false).map_err(said("the provider"))?;
@@ -152,6 +160,7 @@ impl<P: Provider> Node<P> {
             poll,
             links,
             files: None,
+            store,
             listeners,
             clients: BTreeMap::new(),
             mount: None,
@@ -167,6 +176,7 @@ impl<P: Provider> Node<P> {
             buffer: vec![0; fuse::limits::BUFFER.max(TURN_BYTES)],
             settings,
         };
+        this.events.extend(contents.into_iter().map(Event::Found));
         this.events.extend(lines.into_iter().map(Event::Recall));
         this.events.push_back(Event::Recalled);
         this.pump();
@@ -350,6 +360,20 @@ impl<P: Provider> Node<P> {
                 data.truncate(n);
                 self.events.push_back(Event::Fetched { session, stream, offset, data });
             }
+            Effect::AnswerContent { client, tag, content, offset, count } => {
+                let reply = self.read_content(content, offset, count);
+                self.answer(client, tag, reply);
+            }
+            Effect::Keep { receipt, content, data, .. } => {
+                let result = self.store.keep(receipt, content, &data);
+                self.events.push_back(Event::Kept { receipt, result });
+            }
+            Effect::Used { receipt, content } => {
+                if let Err(error) = self.store.used(content) {
+                    self.events.push_back(Event::Kept { receipt, result: Err(error) });
+                }
+            }
+            Effect::Drop(content) => self.store.drop(content),
             Effect::Act(act) => {
                 if let Act::Start(_) = act {
                     // Should the node die now, it must know of the program it began to start.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub beat: Duration,
     /// Offer this machine's files under `fs/`.
     pub fs: bool,
+    /// Bytes of contents that its store keeps at most; `None`: 4 GiB, or a tenth of what the disk has left if that is less.
+    pub store: Option<u64>,
     /// Where the machine stands, as `hall/rack/slot`: the label `loc`.
     pub loc: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Settings {
             parent_auto: false,
             beat: Duration::from_secs(1),
             fs: false,
+            store: None,
             loc: None,
         }
     }

@@ -200,8 +200,14 @@ pub enum Effect {
         /// Empty only of what has no bytes.
         data: Vec<u8>,
     },
-    /// A content is used now: in this order they are found after a restart.
-    Used(Content),
+    /// A content is used now: in this order they are found after a restart. If it is not as it was any more, it is dropped,
+    /// and that is told by [`Event::Kept`].
+    Used {
+        /// As it was received under, or found.
+        receipt: u64,
+        /// Which.
+        content: Content,
+    },
     /// Keep this content no longer, whole or not.
     Drop(Content),
     /// Ask the provider.

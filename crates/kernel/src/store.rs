@@ -267,7 +267,7 @@ impl Kernel {
             store.uses += 1;
             entry.used = store.uses;
             if entry.is_whole() {
-                self.out.push(Effect::Used(entry.content));
+                self.out.push(Effect::Used { receipt: no, content: entry.content });
             }
         }
     }

@@ -145,6 +145,7 @@ fn storm(processes: &mut Processes, program: &str, count: u64) -> Duration {
         while begun < count && begun - ended < IN_FLIGHT {
             begun += 1;
             let launch = Launch {
+                puts: Vec::new(),
                 session: SessionId(begun),
                 argv: vec![program.as_bytes().to_vec()],
                 env: vec![b"PATH=/usr/bin:/bin".to_vec()],

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`process`] is the provider of Linux processes: it is asked with [`op::Act`] and answers with [`op::Tell`].
-//! [`files`] serves this machine's own files. [`keeper`] is the small process that the node is a child of. When the node dies, its programs become the
+//! [`files`] serves this machine's own files; [`store`] has the contents that programs are given. [`keeper`] is the small process that the node is a child of. When the node dies, its programs become the
 //! keeper's children; the keeper starts the node again and hands back pipes, terminals and the statuses of
 //! those that ended meanwhile.
 //!
@@ -18,4 +18,5 @@ pub mod files;
 pub mod keeper;
 pub mod process;
 mod spool;
+pub mod store;
 mod sys;

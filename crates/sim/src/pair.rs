@@ -81,7 +81,7 @@ impl Pair {
                 Effect::AnswerSpool { .. }
                 | Effect::AnswerContent { .. }
                 | Effect::Keep { .. }
-                | Effect::Used(_)
+                | Effect::Used { .. }
                 | Effect::Drop(_)
                 | Effect::Journal(_)
                 | Effect::Rewrite(_)

@@ -72,7 +72,7 @@ impl Watch {
             }
             Effect::Act(act) => self.act(act),
             Effect::AnswerContent { client, tag, .. } => self.answer(*client, *tag, None),
-            Effect::Keep { .. } | Effect::Used(_) | Effect::Drop(_) => {}
+            Effect::Keep { .. } | Effect::Used { .. } | Effect::Drop(_) => {}
             Effect::WakeAt(_)
             | Effect::Measure
             | Effect::Gauge(..)

@@ -200,7 +200,7 @@ impl World {
                 self.due.push_back(Due::Kept(receipt, self.store.keep(receipt, content, offset, data)));
                 effect
             }
-            Effect::Used(content) => {
+            Effect::Used { content, .. } => {
                 self.store.used(content);
                 effect
             }

@@ -80,8 +80,18 @@ fn settings(args: &NodeArgs) -> Result<Settings, Failure> {
         parent_auto: links.auto,
         beat: links.beat,
         fs: args.fs,
+        store: store(args)?,
         loc: args.loc.clone(),
     })
+}
+
+/// How much of what programs are given is kept.
+pub(crate) fn store(args: &NodeArgs) -> Result<Option<u64>, Failure> {
+    let parse = |text: &String| {
+        op::parse_size(text)
+            .ok_or_else(|| Failure::misuse(format!("--store {text:?} is no size; write 4G or 500M")))
+    };
+    args.store.as_ref().map(parse).transpose()
 }
 
 /// As it was told; else as the others know it; else as its host.

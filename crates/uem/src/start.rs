@@ -54,6 +54,9 @@ pub(crate) struct NodeArgs {
     /// Offer this machine's files under fs/, to each user with his own rights
     #[arg(long)]
     pub(crate) fs: bool,
+    /// How much its store/ keeps of what programs are given: 4G, 500M [default: 4G, or a tenth of what the disk has left]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) store: Option<String>,
     /// An attribute of the node, shown in its info (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
@@ -115,8 +118,13 @@ impl NodeArgs {
     pub(crate) fn flags(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         let mut flag = |name: &str, value: OsString| words.extend([name.into(), value]);
-        let one =
-            [("--name", &self.name), ("--link", &self.link), ("--loc", &self.loc), ("--beat", &self.beat)];
+        let one = [
+            ("--name", &self.name),
+            ("--link", &self.link),
+            ("--loc", &self.loc),
+            ("--beat", &self.beat),
+            ("--store", &self.store),
+        ];
         for (name, value) in one {
             value.iter().for_each(|value| flag(name, value.into()));
         }
@@ -267,13 +275,14 @@ mod tests {
             parent: vec!["tls!gw!7".into(), "auto".into()],
             loc: Some("s/r".into()),
             beat: Some("0.1".into()),
+            store: Some("1G".into()),
             fs: true,
             dir: "/s".into(),
             ..NodeArgs::default()
         };
         let words = args.words("node").unwrap();
         let words: Vec<&str> = words[1..].iter().filter_map(|word| word.to_str()).collect();
-        let expected = "node --state /s --name n --link tls!*!0 --loc s/r --beat 0.1 --mount /m --ninep \
+        let expected = "node --state /s --name n --link tls!*!0 --loc s/r --beat 0.1 --store 1G --mount /m --ninep \
                         tcp!localhost!1 --parent tls!gw!7 --parent auto --label a=b --label c=d e --fs";
         assert_eq!(words.join(" "), expected);
         assert!(words.contains(&"c=d e"), "a word stays one");

@@ -37,6 +37,7 @@ pub(crate) fn run(common: &Common, args: Args) -> Outcome {
 /// What is wrong with the flags is said here, and not by a node in the background.
 pub(crate) fn check(node: &NodeArgs) -> Result<(), Failure> {
     crate::role::links(node)?;
+    crate::role::store(node)?;
     node.name.iter().try_for_each(|name| crate::role::check_name(name))?;
     node.label.iter().try_for_each(|label| crate::role::label(label).map(drop))?;
     node.ninep.iter().try_for_each(|addr| host::dial::Addr::parse(addr).map(drop).map_err(Failure::misuse))

@@ -7,6 +7,7 @@ use super::child::{Child, STAGES, Stage, child_main};
 use super::parcel::{Deposit, Parcel};
 use super::pipes::Ours;
 use super::place::{self, Places};
+use super::room::Room;
 use super::starting::Flight;
 use crate::keeper::SESSION;
 use libc::{c_char, c_int, c_void};
@@ -34,6 +35,8 @@ pub(super) struct Launcher {
 pub(super) struct Order {
     pub(super) launch: Box<Launch>,
     pub(super) places: Places,
+    /// The directory that it is to have.
+    pub(super) room: Option<Room>,
     /// For its environment.
     pub(super) tag: String,
     pub(super) ours: Arc<Ours>,
@@ -79,7 +82,10 @@ impl Launcher {
         line: Option<BorrowedFd<'_>>,
         alone: Option<&Flight>,
     ) -> Result<Begun, Error> {
-        let Order { launch, places, tag, ours, theirs, doors, limits, ticks } = order;
+        let Order { launch, places, room, tag, ours, theirs, doors, limits, ticks } = order;
+        if let Some(room) = room {
+            room.make()?;
+        }
         let switch = self.switches(launch);
         if switch && self.euid != 0 {
             let cause = format!(

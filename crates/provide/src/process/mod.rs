@@ -34,6 +34,7 @@ mod place;
 mod program;
 mod reach;
 mod reap;
+mod room;
 mod signal;
 mod start;
 mod starting;
@@ -90,6 +91,7 @@ pub struct Processes {
     reach: Reach,
     /// Programs that are being started in threads of their own.
     starts: Starts,
+    rooms: room::Rooms,
     cgroups: Cgroups,
     line: Option<Line>,
     keeper_pid: i32,
@@ -164,6 +166,7 @@ impl Processes {
             stack: Stack::new()?,
             reach: Reach::new(),
             starts,
+            rooms: room::Rooms::new(&config.state),
             line,
             lock,
             held,
@@ -262,6 +265,7 @@ impl Processes {
             self.free(session);
         }
         self.clear_spools();
+        self.clear_rooms();
         let programs = &self.programs;
         let starts = &self.starts;
         self.cgroups.clear(|session| programs.contains_key(&session) || starts.has(session));

@@ -101,6 +101,7 @@ impl Processes {
 
     /// Everything back: what is left is killed, spools and groups are removed.
     pub(super) fn free(&mut self, session: SessionId) {
+        self.clear_room(session);
         let Some(program) = self.programs.get(&session) else { return };
         if program.is_over() && program.group.is_none() {
             // Nothing holds its outputs; a daemon that let go of them may be left, and is looked for later,

@@ -6,12 +6,14 @@ use super::program::{Frozen, Life, Output, Parent, Program, Stdin};
 use super::starting::Starting;
 use super::{Processes, family, limits_by, pipes, place};
 use op::{Errno, Error, Launch, Limits, SessionId, Stream, Tell};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 impl Processes {
     pub(super) fn start(&mut self, launch: Box<Launch>, tells: &mut Vec<Tell>) {
         let session = launch.session;
         if let Err(error) = self.begin(launch, tells) {
+            self.clear_room(session);
             tells.push(Tell::Refused { session, error });
         }
     }
@@ -23,14 +25,24 @@ impl Processes {
         if self.programs.contains_key(&session) || self.starts.has(session) {
             return Err(Error::new(Errno::BUSY, "this session has been started before"));
         }
+        let mut launch = launch;
+        let switches = self.launcher.switches(&launch);
+        let room = self.rooms.plan(&launch, switches);
+        if let Some(room) = &room {
+            let dir = room.dir.as_os_str().as_bytes();
+            launch.env.push([b"UEM_DIR=", dir].concat());
+            launch.dir.get_or_insert_with(|| dir.to_vec());
+        }
         let places = place::places(&launch)?;
-        let alone = self.launcher.switches(&launch) || !self.reach.is_near(&places);
+        // Files may be copied for it, which takes a while.
+        let alone = switches || room.is_some() || !self.reach.is_near(&places);
         let (ours, theirs) = pipes::make(&launch, self.descriptors)?;
         let ours = Arc::new(ours);
         let (group, kept) = self.group(session, &launch.limits);
         let mut starting = Starting::new(&launch, ours.clone(), group, limits_by(&launch.limits, &kept));
         let order = doors(starting.group.as_ref()).map(|doors| Order {
             places,
+            room,
             tag: self.tag(session),
             ours,
             theirs,

@@ -310,6 +310,7 @@ impl Processes {
 
     /// It could not be started: nothing of it is left, here or with the keeper.
     fn failed(&mut self, session: SessionId, starting: &Starting) {
+        self.clear_room(session);
         if let Some(group) = &starting.group {
             self.cgroups.remove(group);
             self.ring(200);

@@ -33,6 +33,7 @@ pub(crate) fn words(argv: &[&str]) -> Vec<Vec<u8>> {
 
 pub(crate) fn launch(session: u64, argv: &[&str]) -> Launch {
     Launch {
+        puts: Vec::new(),
         session: SessionId(session),
         argv: words(argv),
         env: words(&["PATH=/usr/local/bin:/usr/bin:/bin", "TERM=dumb"]),

@@ -122,7 +122,7 @@ impl Cloud {
                 // The world has done these.
                 Effect::Act(_)
                 | Effect::Keep { .. }
-                | Effect::Used(_)
+                | Effect::Used { .. }
                 | Effect::Drop(_)
                 | Effect::Journal(_)
                 | Effect::Rewrite(_)

@@ -5,6 +5,7 @@
 
 mod flight;
 mod follow;
+pub(crate) mod put;
 mod script;
 
 use crate::at::Common;
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     /// End it after this long (10s, 5m, 1h), with status 124
     #[arg(long, value_name = "TIME", value_parser = span, conflicts_with = "detach")]
     timeout: Option<Duration>,
+    /// Send this file along: the program finds it under its name, or NAME, in a directory of its own, where it starts. Sent
+    /// once, and kept for the next time by every node on the way (repeatable)
+    #[arg(long, value_name = "FILE[=NAME]")]
+    put: Vec<OsString>,
     /// Where it starts, on the node where it runs [default: here; on another machine, your home directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -74,6 +79,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     };
     let (env, ctl) = (script::env(args, &around)?, script::ctl(args, &around)?);
     let mut node = at.connect_or_start("run")?;
+    let ctl = [put::lines(&mut node, &args.put)?, ctl].concat();
     let place = on.cloned().unwrap_or(On::here());
     let flight = Flight::send(&mut node, &place, &env, args.detach);
     match args.detach {

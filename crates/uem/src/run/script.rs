@@ -84,7 +84,7 @@ pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
         push_line(&mut text, b"roll");
         push_line(&mut text, WINDOW.as_bytes());
     }
-    if let Some(dir) = args.dir.as_ref().or(around.dir.as_ref()) {
+    if let Some(dir) = args.dir.as_ref().or(around.dir.as_ref().filter(|_| args.put.is_empty())) {
         push_words(&mut text, "dir", [dir.as_os_str()]);
     }
     if args.tty {
