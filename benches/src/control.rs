@@ -34,6 +34,7 @@ impl World {
         let node = kernel::Node {
             id: op::NodeId::default(),
             fs: false,
+            store: 0,
             name: NAME.into(),
             owner: Arc::new(user),
             env: vec![b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec()],

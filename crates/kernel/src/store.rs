@@ -209,11 +209,13 @@ impl Kernel {
 
     /// It was there when the node started.
     pub(crate) fn found_content(&mut self, content: Content) {
-        let known = self.store.numbers.contains_key(&content);
-        if known || self.make_room(content).is_err() {
-            return if known { () } else { self.out.push(Effect::Drop(content)) };
+        if self.store.numbers.contains_key(&content) {
+            return;
         }
-        self.store.insert(content, content.size, Source::Whole);
+        match self.make_room(content) {
+            Ok(()) => drop(self.store.insert(content, content.size, Source::Whole)),
+            Err(_) => self.out.push(Effect::Drop(content)),
+        }
     }
 
     /// Makes room for a content by letting others go; or none goes, if that is not enough.
@@ -381,7 +383,7 @@ impl Kernel {
             let from = match &entry.source {
                 Source::Whole => return None,
                 Source::Client { .. } => String::from("whoever writes it here"),
-                Source::Node(fetch) => fetch.from_whom(),
+                Source::Node(fetch) => fetch.source(),
             };
             Some(format!("{have} of {all} of {} from {from}", line.put.name))
         };

@@ -16,6 +16,7 @@ fn node() -> Kernel {
         attrs: Vec::new(),
         started: Wall(0),
         fs: false,
+        store: 0,
     })
 }
 

@@ -58,7 +58,7 @@ impl Fetch {
         self.at.is_some_and(|(over, _)| over == link)
     }
 
-    pub(super) fn from_whom(&self) -> String {
+    pub(super) fn source(&self) -> String {
         match &self.trouble {
             None => String::from(&*self.origins[0]),
             Some(error) => format!("{} ({error}; it is tried again)", self.origins[0]),
@@ -162,15 +162,15 @@ impl Kernel {
         }
         let data = match (reply, read) {
             (Reply::Failed(error), _) if !linked => return self.fetch_again(no, error),
-            (Reply::Failed(error), _) => return self.fetch_elsewhere(no, error),
+            (Reply::Failed(error), _) => return self.fetch_elsewhere(no, &error),
             (Reply::Data(data), Some(_)) => data,
             (_, None) => return,
-            (_, Some(_)) => return self.fetch_elsewhere(no, Errno::PROTO.into()),
+            (_, Some(_)) => return self.fetch_elsewhere(no, &Errno::PROTO.into()),
         };
         let (offset, count) = read.expect("a read, as was just seen");
         let Some(left) = count.checked_sub(data.len() as u32).filter(|left| *left < count) else {
             let cause = format!("it ended after {offset} of {size} bytes");
-            return self.fetch_elsewhere(no, Error::new(Errno::IO, cause));
+            return self.fetch_elsewhere(no, &Error::new(Errno::IO, cause));
         };
         let got = data.len() as u64;
         (fetch.tries, fetch.trouble) = (0, None);
@@ -196,7 +196,7 @@ impl Kernel {
         let at = self.clock.mono + limits::FETCH_AGAIN;
         let Some((fetch, ..)) = self.fetching(no) else { return };
         if fetch.tries >= limits::FETCH_TRIES {
-            return self.fetch_elsewhere(no, error);
+            return self.fetch_elsewhere(no, &error);
         }
         fetch.tries += 1;
         fetch.trouble = Some(error);
@@ -204,7 +204,7 @@ impl Kernel {
     }
 
     /// It cannot be had from there.
-    fn fetch_elsewhere(&mut self, no: u64, error: Error) {
+    fn fetch_elsewhere(&mut self, no: u64, error: &Error) {
         self.stop_asking(no);
         let Some((fetch, ..)) = self.fetching(no) else { return };
         let origin = fetch.origins.remove(0);
@@ -216,7 +216,7 @@ impl Kernel {
         if let Some(content) = self.store.content(no) {
             self.out.push(crate::Effect::Drop(content));
         }
-        self.lose_content(no, Error::new(error.errno, format!("it cannot be had from {origin}: {error}")));
+        self.lose_content(no, &Error::new(error.errno, format!("it cannot be had from {origin}: {error}")));
     }
 
     fn stop_asking(&mut self, no: u64) {

@@ -177,7 +177,7 @@ impl Kernel {
         let have = match result {
             Ok(have) => have,
             // It has dropped what it had.
-            Err(error) => return self.lose_content(no, error),
+            Err(error) => return self.lose_content(no, &error),
         };
         let Some(entry) = self.store.entries.get_mut(&no) else { return };
         entry.have = have.min(entry.content.size);
@@ -215,12 +215,12 @@ impl Kernel {
         {
             let cause = format!("whoever wrote it stopped after {given} of {} bytes", entry.content.size);
             self.out.push(Effect::Drop(entry.content));
-            self.lose_content(no, Error::new(Errno::PIPE, cause));
+            self.lose_content(no, &Error::new(Errno::PIPE, cause));
         }
     }
 
     /// It will not be whole: whoever waits for it is told why.
-    pub(super) fn lose_content(&mut self, no: u64, error: Error) {
+    pub(super) fn lose_content(&mut self, no: u64, error: &Error) {
         self.end_fetch(no);
         let sessions = self.pinned_by(no);
         for id in &sessions {
@@ -246,7 +246,7 @@ impl Kernel {
             self.answer_parked(client, tag, Reply::Failed(error.clone()));
         }
         for id in sessions {
-            self.refuse_for_content(id, entry.content, &error);
+            self.refuse_for_content(id, entry.content, error);
         }
     }
 
