@@ -22,6 +22,7 @@ fn called() -> Kernel {
         attrs: Vec::new(),
         started: Wall(0),
         fs: false,
+        store: 0,
     });
     let link = LinkId(1);
     let peer = Peer { id: NodeId(8), name: "c".into(), above: false };
