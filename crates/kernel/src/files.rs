@@ -647,7 +647,9 @@ impl Kernel {
                 let on = match (&row.row().kind, subject) {
                     _ if gathers => On::Parts(who.client, fid),
                     (Kind::Events, _) => On::Events,
-                    (_, Subject::Session(id)) if self.sessions[&id].group.is_some() || !self.sessions[&id].is_group() => {
+                    (_, Subject::Session(id))
+                        if self.sessions[&id].group.is_some() || !self.sessions[&id].is_group() =>
+                    {
                         On::Life(id)
                     }
                     _ => On::Ends,

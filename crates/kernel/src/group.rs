@@ -160,7 +160,8 @@ impl Kernel {
     /// A session of this node that is a member has ended.
     pub(crate) fn member_exited(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let (Some((group, rank)), State::Ended { pid, started, exit, .. }) = (session.member_of, &session.state)
+        let (Some((group, rank)), State::Ended { pid, started, exit, .. }) =
+            (session.member_of, &session.state)
         else {
             return;
         };
@@ -324,7 +325,9 @@ impl Kernel {
     /// A verb that starts something is on its way to its members.
     pub(crate) fn group_begins(&mut self, id: SessionId, verb: &str) {
         let group = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut());
-        if let Some(group) = group.filter(|group| verb == "exec" && !group.shares.is_empty() && !group.started) {
+        if let Some(group) =
+            group.filter(|group| verb == "exec" && !group.shares.is_empty() && !group.started)
+        {
             group.started = true;
             self.journal_group(id);
         }

@@ -707,7 +707,10 @@ impl Kernel {
         let parts = self.part_timers.first().map(|(at, ..)| *at);
         let timers = self.timers.first().map(|(at, ..)| *at);
         let fetches = self.store.next_again();
-        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline(), fetches].into_iter().flatten().min();
+        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline(), fetches]
+            .into_iter()
+            .flatten()
+            .min();
         if at != self.wake_at {
             self.wake_at = at;
             self.out.push(Effect::WakeAt(at));

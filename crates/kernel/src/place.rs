@@ -736,7 +736,9 @@ impl Kernel {
             let place = match place {
                 // What it leads to may be elsewhere; it is a directory in any case.
                 Place::Link(Link::Match(..)) if !links => Place::View(View::Query),
-                Place::Link(Link::Member(group, rank)) if !links && self.member_elsewhere(group, rank).is_some() => {
+                Place::Link(Link::Member(group, rank))
+                    if !links && self.member_elsewhere(group, rank).is_some() =>
+                {
                     Place::View(View::Query)
                 }
                 Place::Link(link) if !links => self.target(link).unwrap_or(place),

@@ -286,7 +286,8 @@ mod tests {
     #[test]
     fn what_is_no_set_of_ranks_is_said_so() {
         let long = "9".repeat(1000);
-        for wrong in ["", ",", "1,", "3-1", "-1", "1-", "+1", "a", "1 ", "*", "1048576", "4294967296", &long] {
+        for wrong in ["", ",", "1,", "3-1", "-1", "1-", "+1", "a", "1 ", "*", "1048576", "4294967296", &long]
+        {
             let error = RankSet::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("0-3,7") && error.len() < 200, "{wrong}: {error}");
         }

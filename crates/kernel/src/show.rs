@@ -162,9 +162,8 @@ impl Kernel {
             let (user, sys) = (secs(usage.user_us), secs(usage.sys_us));
             let rss = format_size(usage.maxrss_kib << 10);
             let rank = s.member_of.map_or(String::new(), |(_, rank)| format!(" rank={rank}"));
-            let line = format!(
-                "{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n"
-            );
+            let line =
+                format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n");
             return out.extend(line.bytes());
         }
         let mut r = Record::default();
@@ -189,7 +188,8 @@ impl Kernel {
             Subject::Session(id) => s.id == id || s.member_of.is_some_and(|(group, _)| group == id),
         };
         if let Subject::Session(id) = subject
-            && let Some(group) = self.sessions.get(&id).filter(|s| s.is_group()).and_then(|s| s.group.as_deref())
+            && let Some(group) =
+                self.sessions.get(&id).filter(|s| s.is_group()).and_then(|s| s.group.as_deref())
         {
             let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.log.len());
             group.log[from..].iter().for_each(|end| end.write(format, out));

@@ -509,9 +509,10 @@ impl Kernel {
         };
         let result = match &verb.run {
             Run::Prefix => Err(Error::new(Errno::INVAL, "try, dry and @RANKS go before a verb")),
-            Run::Group { .. } if ranks.is_some() => {
-                Err(Error::new(Errno::INVAL, format!("{name} is for the whole group, not for some of its ranks")))
-            }
+            Run::Group { .. } if ranks.is_some() => Err(Error::new(
+                Errno::INVAL,
+                format!("{name} is for the whole group, not for some of its ranks"),
+            )),
             Run::Group { act } => match subject {
                 Subject::Session(id) => match act(self, id, &words, dry) {
                     Ok(begun) => {
@@ -521,7 +522,8 @@ impl Kernel {
                     Err(error) => Err(error),
                 },
                 Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
-                    let cause = format!("{name} is for the ctl of a session, which becomes a group: clone one first");
+                    let cause =
+                        format!("{name} is for the ctl of a session, which becomes a group: clone one first");
                     Err(Error::new(Errno::INVAL, cause))
                 }
             },
@@ -582,7 +584,11 @@ impl Kernel {
         let (ranks, size) = (RankSet::parse(text)?, self.session(id)?.size());
         match ranks.last() {
             Some(last) if last >= size => {
-                let known = if size == 0 { "it has no members".into() } else { format!("its ranks are 0-{}", size - 1) };
+                let known = if size == 0 {
+                    "it has no members".into()
+                } else {
+                    format!("its ranks are 0-{}", size - 1)
+                };
                 Err(Error::new(Errno::NOENT, format!("no member {last} in session {}: {known}", id.0)))
             }
             _ => Ok(ranks),
@@ -649,7 +655,8 @@ impl Kernel {
             Subject::Session(id) => {
                 let session = self.session(id)?;
                 let runs = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.runs());
-                let members = || session.members.iter().filter(|(rank, _)| ranks.is_none_or(|r| r.contains(**rank)));
+                let members =
+                    || session.members.iter().filter(|(rank, _)| ranks.is_none_or(|r| r.contains(**rank)));
                 let members = || members().map(|(_, id)| *id);
                 Ok(match reach {
                     _ if !session.is_group() => alloc::vec![id],

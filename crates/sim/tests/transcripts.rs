@@ -86,8 +86,11 @@ fn every_verb_is_in_a_transcript() {
         .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()))
         .chain(all.contains("$ echo @0 ").then_some("RANKS"))
         .collect();
-    let missing: Vec<_> =
-        kernel::manual::VERBS.iter().map(|v| v.name).filter(|v| !words.contains(v.trim_start_matches('@'))).collect();
+    let missing: Vec<_> = kernel::manual::VERBS
+        .iter()
+        .map(|v| v.name)
+        .filter(|v| !words.contains(v.trim_start_matches('@')))
+        .collect();
     assert!(missing.is_empty(), "verbs in no transcript: {missing:?}");
 }
 

@@ -44,9 +44,10 @@ fn count_of(verb: &str, word: &[u8]) -> Result<u32> {
     let word = lossy(word);
     match word.parse::<u32>() {
         Ok(0) => Err(Error::new(Errno::INVAL, format!("{verb} 0: at least one"))),
-        Ok(n) if n > limits::MEMBERS => {
-            Err(Error::new(Errno::AGAIN, format!("{verb} {n}: a group has at most {} members", limits::MEMBERS)))
-        }
+        Ok(n) if n > limits::MEMBERS => Err(Error::new(
+            Errno::AGAIN,
+            format!("{verb} {n}: a group has at most {} members", limits::MEMBERS),
+        )),
         Ok(n) => Ok(n),
         Err(_) => Err(usage(verb)),
     }
@@ -57,8 +58,15 @@ impl Wanted {
         let runs = verb == "run";
         let [count, rest @ ..] = words else { return Err(usage(verb)) };
         let count = if count == b"each" { None } else { Some(count_of(verb, count)?) };
-        let mut wanted =
-            Wanted { count, min: None, width: None, retry: 0, only: None, terms: Vec::new(), words: Vec::new() };
+        let mut wanted = Wanted {
+            count,
+            min: None,
+            width: None,
+            retry: 0,
+            only: None,
+            terms: Vec::new(),
+            words: Vec::new(),
+        };
         let mut rest = rest.iter();
         for word in rest.by_ref() {
             let word = lossy(word);
@@ -109,7 +117,8 @@ impl Kernel {
     fn can_be_group(&self, id: SessionId, verb: &str) -> Result<()> {
         let session = self.session(id)?;
         if session.state != State::Fresh {
-            let cause = format!("{verb}: session {} runs a program; a group is made of a fresh session", id.0);
+            let cause =
+                format!("{verb}: session {} runs a program; a group is made of a fresh session", id.0);
             return Err(Error::new(Errno::BUSY, cause));
         }
         if session.member_of.is_some() {
@@ -159,7 +168,7 @@ impl Kernel {
         let fan = self.open_fan();
         let line = Line { fan: Some(fan), all_or_nothing: false, resizes: !said.dry };
         self.tell_share(said.id, no, super::line_of(&words), line);
-            Ok(Some(Begun { fan: Some(fan), reached: 1, ..Begun::default() }))
+        Ok(Some(Begun { fan: Some(fan), reached: 1, ..Begun::default() }))
     }
 
     /// Every node that matches has its rank, in the order of names; what is down has too, and ends as lost.
@@ -180,7 +189,9 @@ fn too_few(k: &Kernel, query: &Query, wanted: u32, terms: &[String]) -> Error {
     let which = if terms.is_empty() { String::new() } else { format!(" on {}", terms.join(" ")) };
     let cause = match all {
         0 => format!("no node is up and takes sessions{which}"),
-        all if all < u64::from(wanted) => format!("{wanted} asked, and there are {all} slots in all{which}; `slots=` of a node says otherwise"),
+        all if all < u64::from(wanted) => format!(
+            "{wanted} asked, and there are {all} slots in all{which}; `slots=` of a node says otherwise"
+        ),
         all => format!("{wanted} asked, and {free} of {all} slots are free{which}"),
     };
     Error::new(Errno::AGAIN, cause)
@@ -324,17 +335,26 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
     }
     let before = k.session(id)?.size();
     if count > before {
-        return Err(Error::new(Errno::INVAL, format!("shrink {count}: session {} has {before} members", id.0)));
+        return Err(Error::new(
+            Errno::INVAL,
+            format!("shrink {count}: session {} has {before} members", id.0),
+        ));
     }
     let going = RankSet::from_range(before - count..before);
     if dry {
-        let why = Pick { node: k.node.id, name: k.node.name.clone(), ranks: going, why: "it would be freed".into() };
+        let why = Pick {
+            node: k.node.id,
+            name: k.node.name.clone(),
+            ranks: going,
+            why: "it would be freed".into(),
+        };
         k.would_place(id, &[why], &RankSet::new());
         return Ok(Begun::default());
     }
     let fan = k.share_fan(id, Some(&going), b"free");
     let session = k.sessions.get(&id).ok_or_else(|| gone(id))?;
-    let here: Vec<(u32, SessionId)> = going.iter().filter_map(|rank| Some((rank, session.member(rank)?))).collect();
+    let here: Vec<(u32, SessionId)> =
+        going.iter().filter_map(|rank| Some((rank, session.member(rank)?))).collect();
     let reached = going.len();
     for (rank, member) in here {
         k.let_go(id, rank, member);
@@ -362,11 +382,21 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
     let mut not = ranks.clone();
     not.subtract(&group.active);
     if let Some(rank) = not.first() {
-        let how = if group.queue.contains(rank) { "waits still" } else if group.has(rank) { "has ended" } else { "is not there" };
-        return Err(Error::new(Errno::SRCH, format!("replace {rank}: rank {rank} of session {} {how}", id.0)));
+        let how = if group.queue.contains(rank) {
+            "waits still"
+        } else if group.has(rank) {
+            "has ended"
+        } else {
+            "is not there"
+        };
+        return Err(Error::new(
+            Errno::SRCH,
+            format!("replace {rank}: rank {rank} of session {} {how}", id.0),
+        ));
     }
     if dry {
-        let why = Pick { node: k.node.id, name: k.node.name.clone(), ranks, why: "it would be replaced".into() };
+        let why =
+            Pick { node: k.node.id, name: k.node.name.clone(), ranks, why: "it would be replaced".into() };
         k.would_place(id, &[why], &RankSet::new());
         return Ok(Begun::default());
     }

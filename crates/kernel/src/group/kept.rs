@@ -34,10 +34,17 @@ fn group_line(id: SessionId, group: &Group) -> Vec<u8> {
         (false, false, false) => "holds",
     };
     let width = group.width.map_or("-".into(), |w| w.to_string());
-    let mut words: Vec<Vec<u8>> = ["group", &id.0.to_string(), &group.size.to_string(), &format!("{share}{kind}"), &width, &group.retry.to_string()]
-        .iter()
-        .map(|w| w.as_bytes().to_vec())
-        .collect();
+    let mut words: Vec<Vec<u8>> = [
+        "group",
+        &id.0.to_string(),
+        &group.size.to_string(),
+        &format!("{share}{kind}"),
+        &width,
+        &group.retry.to_string(),
+    ]
+    .iter()
+    .map(|w| w.as_bytes().to_vec())
+    .collect();
     words.extend(group.terms.iter().map(|term| term.clone().into_bytes()));
     words.push(b"--".to_vec());
     words.extend(group.words.iter().cloned());
@@ -48,7 +55,8 @@ impl Kernel {
     /// What a group is, and who waits.
     pub(super) fn journal_group(&mut self, id: SessionId) {
         let Some(group) = self.group(id) else { return };
-        let mut lines = alloc::vec![group_line(id, group), format!("queue {} {}", id.0, group.queue).into_bytes()];
+        let mut lines =
+            alloc::vec![group_line(id, group), format!("queue {} {}", id.0, group.queue).into_bytes()];
         lines.extend(pin_lines(id, group));
         lines.into_iter().for_each(|line| self.append(line));
     }
@@ -116,7 +124,13 @@ impl Kernel {
                 group.pins.extend(RankSet::parse(ranks).ok()?.iter().map(|rank| (rank, node)));
             }
             ["share", _, no, peer, name, number, up] => {
-                group.recall_share(no.parse().ok()?, peer.parse().ok()?, name, number.parse().ok()?, up == "up");
+                group.recall_share(
+                    no.parse().ok()?,
+                    peer.parse().ok()?,
+                    name,
+                    number.parse().ok()?,
+                    up == "up",
+                );
                 self.groups.next_share = self.groups.next_share.max(no.parse::<u64>().ok()? + 1);
             }
             ["place", _, no, node, ranks] => {

@@ -130,7 +130,13 @@ impl Kernel {
     }
 
     /// Makes members where they were planned: here, and through shares elsewhere.
-    pub(super) fn make(&mut self, id: SessionId, picks: &[Pick], all_or_nothing: bool, waited: bool) -> Begun {
+    pub(super) fn make(
+        &mut self,
+        id: SessionId,
+        picks: &[Pick],
+        all_or_nothing: bool,
+        waited: bool,
+    ) -> Begun {
         let mut begun = Begun::default();
         let mut below: BTreeMap<LinkId, Vec<(NodeId, Arc<str>, RankSet)>> = BTreeMap::new();
         let mut unknown: Vec<(RankSet, Arc<str>, Error)> = Vec::new();
@@ -214,7 +220,8 @@ impl Kernel {
             }
             self.journal_place(id, Some(no), *node, ranks);
         }
-        let named: Vec<(Arc<str>, RankSet)> = list.iter().map(|(_, name, ranks)| (name.clone(), ranks.clone())).collect();
+        let named: Vec<(Arc<str>, RankSet)> =
+            list.iter().map(|(_, name, ranks)| (name.clone(), ranks.clone())).collect();
         if let Some(text) = self.group(id).map(|group| group.member_line(&named)) {
             self.tell_share(id, no, text, line);
         }

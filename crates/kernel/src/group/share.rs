@@ -7,13 +7,7 @@
 
 use super::{Group, tell};
 use crate::{
-    Kernel, Lane, LinkId,
-    cloud::NodeNo,
-    far::Purpose,
-    limits,
-    park::On,
-    ranks::RankSet,
-    words::lossy,
+    Kernel, Lane, LinkId, cloud::NodeNo, far::Purpose, limits, park::On, ranks::RankSet, words::lossy,
 };
 use alloc::{
     collections::BTreeMap,
@@ -96,7 +90,9 @@ impl Kernel {
 
     /// The share of a group over a link, made if there is none.
     pub(super) fn share_over(&mut self, group: SessionId, link: LinkId) -> Result<u64> {
-        let over = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link) && share.refused.is_none();
+        let over = |(_, share): &(&u64, &Share)| {
+            share.at.is_some_and(|(at, _)| at == link) && share.refused.is_none()
+        };
         if let Some((no, _)) = self.group(group).and_then(|g| g.shares.iter().find(over)) {
             return Ok(*no);
         }
@@ -153,7 +149,12 @@ impl Kernel {
             return self.line_answered(group, no, line, Reply::Failed(error));
         };
         let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };
-        self.ask(link, Lane::Control, purpose, Op::Write { fid, offset: 0, data: [&text[..], b"\n"].concat() });
+        self.ask(
+            link,
+            Lane::Control,
+            purpose,
+            Op::Write { fid, offset: 0, data: [&text[..], b"\n"].concat() },
+        );
         self.read_wait(group, no);
     }
 
@@ -167,11 +168,23 @@ impl Kernel {
         }
         wait.reading = Some(told);
         let op = Op::Read { fid: wait.fid, offset: wait.offset, count: limits::FAR_IO as u32, wait: true };
-        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Wait { read: true } }, op);
+        self.ask(
+            link,
+            Lane::Control,
+            Purpose::Share { group, share: no, step: Step::Wait { read: true } },
+            op,
+        );
     }
 
     /// What a share's node said.
-    pub(crate) fn share_answered(&mut self, link: LinkId, group: SessionId, no: u64, step: Step, reply: Reply) {
+    pub(crate) fn share_answered(
+        &mut self,
+        link: LinkId,
+        group: SessionId,
+        no: u64,
+        step: Step,
+        reply: Reply,
+    ) {
         let linked = self.cloud.links.contains_key(&link);
         if let (Step::Line(line), _) = (step, linked) {
             return self.line_answered(group, no, line, reply);
@@ -180,7 +193,9 @@ impl Kernel {
             return;
         }
         match (step, reply) {
-            (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => self.share_refused(group, no, error),
+            (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
+                self.share_refused(group, no, error)
+            }
             (Step::Named, Reply::Data(data)) => {
                 let id = lossy(&data).trim().parse().ok();
                 if let Some(share) = self.share_mut(group, no) {
@@ -261,7 +276,8 @@ impl Kernel {
 
     /// Why a share cannot be asked.
     pub(super) fn why_cut(&self, share: &Share) -> Error {
-        let down = self.node_no(share.peer).filter(|no| self.cloud.known(*no).is_some_and(|k| k.down.is_some()));
+        let down =
+            self.node_no(share.peer).filter(|no| self.cloud.known(*no).is_some_and(|k| k.down.is_some()));
         match down {
             Some(no) => self.is_down(no),
             None if share.up => self.no_parent(),
@@ -371,7 +387,8 @@ impl Kernel {
             _ => error,
         };
         share.refused = Some(error.clone());
-        let (name, at, wait, held) = (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
+        let (name, at, wait, held) =
+            (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
         let deadline = share.deadline.take();
         let ranks = g.active.intersection(&share.ranks);
         let runs = g.runs || g.started;
@@ -452,7 +469,8 @@ impl Kernel {
         let (mut back, mut still) = (Vec::new(), false);
         for (id, session) in &self.sessions {
             let Some(group) = session.group.as_deref() else { continue };
-            let cut = group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
+            let cut =
+                group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
             let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s).is_some());
             still |= !not.is_empty();
             back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
@@ -491,7 +509,9 @@ impl Kernel {
             let Some(share) = self.share_mut(group, no) else { continue };
             share.deadline = None;
             let name = share.name.clone();
-            let cause = format!("{name} has not come back in time: what ran below it has ended, unless it had ended before");
+            let cause = format!(
+                "{name} has not come back in time: what ran below it has ended, unless it had ended before"
+            );
             self.share_refused(group, no, Error::new(Errno::HOSTUNREACH, cause));
         }
     }

@@ -2,13 +2,7 @@
 
 use super::share::Share;
 use crate::{
-    Kernel, LinkId,
-    far::Anchor,
-    park::On,
-    place::View,
-    ranks::RankSet,
-    record::Format,
-    session::Session,
+    Kernel, LinkId, far::Anchor, park::On, place::View, ranks::RankSet, record::Format, session::Session,
 };
 use alloc::{
     format,
@@ -26,7 +20,9 @@ impl Kernel {
     pub(crate) fn member_ranks(&self, id: SessionId, from: u32) -> Vec<u32> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };
         let mut ranks: RankSet = session.members.range(from..).map(|(rank, _)| *rank).collect();
-        for share in session.group.iter().flat_map(|group| group.shares.values()).filter(|s| s.refused.is_none()) {
+        for share in
+            session.group.iter().flat_map(|group| group.shares.values()).filter(|s| s.refused.is_none())
+        {
             ranks.union_with(&share.ranks);
         }
         ranks.iter().filter(|rank| *rank >= from).collect()

@@ -1,8 +1,18 @@
 //! What a share is told: how its members are to be run, which ranks are where; and the lines of `wait`, written and read.
 
 use super::{End, Group, line_of, share::Line};
-use crate::{Kernel, ranks::RankSet, record::{Format, Record}, session::{Session, how_word}};
-use alloc::{format, string::{String, ToString}, sync::Arc, vec::Vec};
+use crate::{
+    Kernel,
+    ranks::RankSet,
+    record::{Format, Record},
+    session::{Session, how_word},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::time::Duration;
 use op::{How, SessionId, Usage, format_size, parse_size};
 
@@ -94,7 +104,8 @@ impl Kernel {
         let Some(group) = self.group(id) else { return };
         let Some(share) = group.shares.get(&no) else { return };
         let ranks = group.active.intersection(&share.ranks);
-        let mut by_node: alloc::collections::BTreeMap<Arc<str>, RankSet> = alloc::collections::BTreeMap::new();
+        let mut by_node: alloc::collections::BTreeMap<Arc<str>, RankSet> =
+            alloc::collections::BTreeMap::new();
         for rank in ranks.iter() {
             let planned = group.placed.get(&rank).or_else(|| group.pins.get(&rank));
             if let Some(name) = planned.and_then(|node| self.node_name(*node)) {
@@ -124,8 +135,12 @@ impl End {
         let (usage, real) = (&self.usage, self.real.as_secs_f64());
         if format == Format::Text {
             let (path, pid, how) = (&self.path, self.pid, how_word(self.how));
-            let (user, sys, rss) = (secs(usage.user_us), secs(usage.sys_us), format_size(usage.maxrss_kib << 10));
-            let line = format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss} rank={}", self.rank);
+            let (user, sys, rss) =
+                (secs(usage.user_us), secs(usage.sys_us), format_size(usage.maxrss_kib << 10));
+            let line = format!(
+                "{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss} rank={}",
+                self.rank
+            );
             out.extend(line.bytes());
             if self.again > 0 {
                 out.extend(format!(" again={}", self.again).bytes());
@@ -158,7 +173,15 @@ pub(super) fn read_end(line: &str) -> Option<End> {
         ("lost", _) => How::Lost,
         _ => return None,
     };
-    let mut end = End { rank: u32::MAX, again: 0, path: path.into(), pid, how, usage: Usage::default(), real: Duration::ZERO };
+    let mut end = End {
+        rank: u32::MAX,
+        again: 0,
+        path: path.into(),
+        pid,
+        how,
+        usage: Usage::default(),
+        real: Duration::ZERO,
+    };
     for word in words {
         let (key, value) = word.split_once('=')?;
         let micros = || Some((value.parse::<f64>().ok().filter(|s| (0.0..1e12).contains(s))? * 1e6) as u64);
@@ -184,6 +207,9 @@ pub(crate) fn queued_line(ranks: &RankSet, why: &str, format: Format, out: &mut 
         return out.extend(format!("- queued {ranks} {why}\n").bytes());
     }
     let mut r = Record::default();
-    r.text("path", "-").text("state", "queued").text("ranks", ranks.to_string()).text("why", String::from(why));
+    r.text("path", "-")
+        .text("state", "queued")
+        .text("ranks", ranks.to_string())
+        .text("why", String::from(why));
     r.write("session", format, out);
 }

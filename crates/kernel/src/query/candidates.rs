@@ -70,7 +70,8 @@ impl Kernel {
             Some(known) => query.admits(&known.facts()),
             None => id == self.node.id && query.admits(&self.facts()),
         };
-        self.in_order_of_preference(&Query::default(), fits && no.is_none(), no.filter(|_| fits).into_iter()).pop()
+        self.in_order_of_preference(&Query::default(), fits && no.is_none(), no.filter(|_| fits).into_iter())
+            .pop()
     }
 
     /// The same of any set of nodes.

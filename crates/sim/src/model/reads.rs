@@ -103,7 +103,8 @@ impl Model {
         let (real, rss) = (exit.at.since(at).as_secs_f64(), format_size(exit.usage.maxrss_kib << 10));
         let how = how(exit.how);
         let rank = self.sessions[&id].group.map_or(String::new(), |(_, rank)| format!(" rank={rank}"));
-        format!("n1/{id} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n").into_bytes()
+        format!("n1/{id} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n")
+            .into_bytes()
     }
 
     fn read_wait(&mut self, client: ClientId, fid: Fid, id: Option<u64>, offset: u64, count: u32) -> Expect {

@@ -8,6 +8,7 @@ mod home;
 mod join;
 mod life;
 mod on;
+mod put;
 mod run;
 mod terminal;
 mod tree;
