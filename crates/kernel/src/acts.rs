@@ -6,6 +6,7 @@ pub(crate) use nodes::{down, drain, label, leave, resume};
 
 use crate::{
     Effect, Kernel, gone, limits,
+    query::job_name,
     session::{Setup, State},
     verbs::{Step, signal_names, signal_number},
     words::lossy,
@@ -360,6 +361,9 @@ pub(crate) fn tag(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Re
                 Errno::INVAL,
                 format!("tag {word:?}: a key is letters, digits and _ - ."),
             ));
+        }
+        if key == "job" {
+            job_name(value)?;
         }
         tags.push((key.into(), value.into()));
     }

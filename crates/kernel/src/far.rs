@@ -131,8 +131,9 @@ pub(crate) enum Purpose {
     /// A walk that makes the fid of what is asked next, under this tag: from the root there with these names, of which so
     /// many are its own.
     Lead { to: Tag, names: usize, own: usize },
-    /// The step of a client's walk that failed, by itself: what is wrong with it. From the root there, with names.
-    Why(Who, Fid, Vec<String>),
+    /// The step of a client's walk that failed, by itself, from a fid for that: what is wrong with it. From the root there,
+    /// with names.
+    Why { who: Who, from: Fid, root: Fid, names: Vec<String> },
     /// A name that is walked again, for what is asked of it next.
     Bind { client: ClientId, fid: Fid, there: Fid, steps: usize },
     /// Anything else that a client asked.
@@ -226,12 +227,9 @@ impl Kernel {
                     (Some(link), _, View::Tree) => {
                         Ok((link, [String::from("tree")].into_iter().chain(self.tree_names(no)).collect()))
                     }
-                    (Some(link), _, View::Net | View::Phys | View::Query | View::Await) => {
-                        Ok((link, by_name()))
-                    }
-                    (None, Some(link), View::Net | View::Phys | View::Query | View::Await) if up => {
-                        Ok((link, by_name()))
-                    }
+                    // Only in `tree/` a node's name is another at each level.
+                    (Some(link), ..) => Ok((link, by_name())),
+                    (None, Some(link), view) if up && view != View::Tree => Ok((link, by_name())),
                     (None, ..) => Err(self.is_down(no)),
                 }
             }
@@ -283,7 +281,7 @@ impl Kernel {
                 (Anchor::Files, _) if top => Spot::Here(Place::Dir(Subject::Node(View::Net))),
                 (Anchor::Up, []) => Spot::Here(Place::Dir(Subject::Cloud)),
                 (Anchor::Up, [view]) => match View::named(view) {
-                    Some(view) => Spot::Here(Place::View(view)),
+                    Some(view) => Spot::Here(Place::of_view(view)),
                     None => Spot::There(anchor, rest),
                 },
                 (Anchor::Node(..) | Anchor::Files, _) | (Anchor::Up, [..]) => Spot::There(anchor, rest),
@@ -294,7 +292,7 @@ impl Kernel {
         }
         // Through `.../VIEW` of a known node: from here, what lies beyond has another name.
         if let (Anchor::Node(no, _), [before @ .., dots, view]) = (anchor, rest.as_slice())
-            && let (true, Some(view)) = (dots == "...", View::named(view))
+            && let (true, Some(view)) = (dots == "...", nodes_view(view))
         {
             let before = before.to_vec();
             return self.step_there(Anchor::Node(no, view), before, name);
@@ -312,9 +310,14 @@ impl Kernel {
     /// A link in `...` of a known node, which needs nobody to be asked.
     fn view_link(&self, anchor: Anchor, rest: &[String]) -> Option<(NodeNo, View, Vec<String>)> {
         let (Anchor::Node(no, _), [before @ .., dots, view]) = (anchor, rest) else { return None };
-        let view = View::named(view).filter(|_| dots == "...")?;
+        let view = nodes_view(view).filter(|_| dots == "...")?;
         Some((no, view, before.to_vec()))
     }
+}
+
+/// A view in which a node's name is known here. Where a session stands in `logical/` only its node knows.
+fn nodes_view(name: &str) -> Option<View> {
+    View::named(name).filter(|view| *view != View::Logical)
 }
 
 /// A walk that went as far as these steps. Failing at the first is an error.

@@ -164,7 +164,7 @@ pub static FILES: &[File] = &[
         private: false,
         twins: true,
         kind: Kind::Text { make: show::topology, measured: 0 },
-        doc: "where each member is: rank, node/id. Of a set of nodes, a line a node: its name, its parent (- for the root), its state, its location.",
+        doc: "where each member is: rank, node/id; of a set of sessions their user and job too. Of a set of nodes, a line a node: its name, its parent (- for the root), its state, its location.",
     },
     File {
         name: "stdin",
@@ -330,7 +330,7 @@ impl Kernel {
             Op::Walk { fid, newfid, names } if self.walk_measures(who, fid, newfid, &names) => {
                 Outcome::Park(On::Measured, Ask::Op(Op::Walk { fid, newfid, names }))
             }
-            Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names),
+            Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names, Vec::new()),
             Op::Open { fid, access } => self.open(who, fid, access).into(),
             Op::Create { fid, name, mode, access } => match self.place(who, fid) {
                 Ok(Place::Store) if mode & 0o040_000 == 0 => {
@@ -527,7 +527,7 @@ impl Kernel {
             }
             Kind::Ctl => (place, Shape::Text, OpenState::Partial(Vec::new())),
             Kind::Clone if self.of_sessions(subject) => {
-                let cause = "this query selects sessions; one of nodes allocates on them";
+                let cause = "sessions are selected here; a query of nodes allocates on them";
                 return Err(Error::new(Errno::OPNOTSUPP, cause));
             }
             Kind::Clone => {

@@ -19,7 +19,7 @@ use crate::{
     limits,
     park::On,
     place::{Place, Subject},
-    query::{self, Set},
+    query,
     record::Format,
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
@@ -195,6 +195,9 @@ impl Kernel {
     }
 
     fn parts_mut(&mut self, client: ClientId, fid: Fid) -> Option<&mut Parts> {
+        if client == query::LOOKS {
+            return self.look_mut(fid);
+        }
         self.clients.get_mut(&client)?.fids.get_mut(&fid)?.open.as_mut()?.parts.as_deref_mut()
     }
 
@@ -223,6 +226,13 @@ impl Kernel {
                 let whole = part.torn.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
                 let lines: Vec<u8> = part.torn.drain(..whole).collect();
                 all.text.extend(lines);
+                if all.once && all.text.len() > limits::ASKED {
+                    let cause = format!(
+                        "more than {} of answers: ask for fewer at once",
+                        op::format_size(limits::ASKED as u64)
+                    );
+                    part.over = Over::Broken(Error::new(Errno::TOOBIG, cause));
+                }
                 if part.torn.len() > limits::TEXT {
                     part.over = Over::Broken(Error::new(Errno::PROTO, "a line without an end"));
                 }
@@ -236,7 +246,8 @@ impl Kernel {
     /// Asks on, where the reader is not too far behind.
     pub(crate) fn read_parts(&mut self, client: ClientId, fid: Fid) {
         let Some(all) = self.parts_mut(client, fid) else { return };
-        if all.text.len() >= limits::GATHERED {
+        // Who gathers once takes nothing before he has all.
+        if !all.once && all.text.len() >= limits::GATHERED {
             return;
         }
         let mut parts = core::mem::take(&mut all.parts);
@@ -342,7 +353,7 @@ impl Kernel {
     /// Numbers what a query matches, when its directory is read from the start; true while that is not known.
     pub(crate) fn number_matches(&mut self, who: Who, fid: Fid, place: Place, cookie: u64) -> bool {
         let Place::Dir(subject @ Subject::Set(no)) = place else { return false };
-        if cookie > 0 || !matches!(self.set(no), Set::Query(_)) {
+        if cookie > 0 || self.set(no).query().is_none() {
             return false;
         }
         self.answer_query(subject);

@@ -82,6 +82,9 @@ pub struct Kernel {
     /// When parts of an aggregate are not waited for any longer.
     part_timers: BTreeSet<(Mono, ClientId, Fid)>,
     groups: group::Groups,
+    /// What walks that must know of sessions elsewhere are told.
+    looks: BTreeMap<Fid, Box<gather::Parts>>,
+    next_look: u32,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
     /// What is closed now was not closed by anybody: another node cannot be reached.
@@ -165,6 +168,8 @@ impl Kernel {
             next_ask: 0,
             part_timers: BTreeSet::new(),
             groups: group::Groups::default(),
+            looks: BTreeMap::new(),
+            next_look: 0,
             fans: BTreeMap::new(),
             next_fan: 0,
             cut_off: false,
@@ -296,6 +301,7 @@ impl Kernel {
         let linked = |asked: &far::Asked| self.cloud.links.contains_key(&asked.link);
         assert!(self.asked.values().all(linked), "nothing is asked over a link that is gone");
         self.check_answers();
+        assert!(self.looks.keys().all(|look| self.parked.looks(*look)), "for each look a walk waits");
         let waiting = self.callers.keys().all(|client| self.clients.contains_key(client));
         assert!(waiting, "a node that asks is a client");
     }

@@ -83,6 +83,8 @@ pub const FAR_STEPS: usize = 16;
 pub const FAR_DEPTH: usize = 512;
 /// Bytes that one part of an aggregate may be ahead of its reader.
 pub const GATHERED: usize = 256 << 10;
+/// Bytes of an aggregate of sessions that other nodes tell.
+pub const ASKED: usize = 64 << 20;
 /// How often a node tells its parent how it does, if that has changed.
 pub const PUSH: Duration = Duration::from_secs(5);
 /// Bytes that the journal may grow to before it is written anew, unless what lives needs more.

@@ -1,7 +1,7 @@
 //! Requests: each is served, and either answered or *parked* under what it waits for. When that changes it is
 //! served again, from the start, in the order of arrival. A flush or a hang-up is one removal.
 
-use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, limits, verbs::CtlRun};
+use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, limits, query::Look, verbs::CtlRun};
 use alloc::{
     collections::{BTreeMap, VecDeque},
     format,
@@ -55,6 +55,8 @@ pub(crate) enum On {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Op(Op),
+    /// A walk that must know what sessions there are, and where it has looked.
+    Walk(Op, Vec<Look>),
     /// Lines written to a `ctl` of which some are still to run.
     Ctl(CtlRun),
     /// Bytes that the provider is taking; answered by `Fed`.
@@ -134,10 +136,17 @@ impl Parked {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
         of.filter(|(_, (_, ask, _))| match ask {
             Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
-            Ask::Op(_) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => false,
+            Ask::Op(_) | Ask::Walk(..) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => false,
         })
         .map(|((_, tag), _)| *tag)
         .collect()
+    }
+
+    /// Whether a walk waits for what is found there.
+    pub(crate) fn looks(&self, look: Fid) -> bool {
+        self.asks.values().any(
+            |(_, ask, _)| matches!(ask, Ask::Walk(_, looks) if looks.iter().any(|one| one.waits_for(look))),
+        )
     }
 
     fn of(&self, client: ClientId) -> Vec<Tag> {
@@ -182,6 +191,8 @@ impl Kernel {
     fn serve(&mut self, who: Who, ask: Ask) {
         let outcome = match ask {
             Ask::Op(op) => self.operate(who, op),
+            Ask::Walk(Op::Walk { fid, newfid, names }, looks) => self.walk(who, fid, newfid, &names, looks),
+            Ask::Walk(op, _) => self.operate(who, op),
             Ask::Ctl(run) => self.run_lines(who, run),
             Ask::Feeding(id) => Outcome::Park(On::Feeding(id), Ask::Feeding(id)),
             Ask::Far(tag) => Outcome::Park(On::Asked(tag), Ask::Far(tag)),
@@ -249,6 +260,12 @@ impl Kernel {
             Some(Ask::Far(tag)) => self.flush_there(tag),
             Some(Ask::Ctl(run)) => run.fan().into_iter().for_each(|fan| self.drop_fan(fan)),
             Some(Ask::Op(Op::Walk { newfid, .. })) => self.made(client, newfid),
+            Some(Ask::Walk(op, looks)) => {
+                self.drop_looks(&looks);
+                if let Op::Walk { newfid, .. } = op {
+                    self.made(client, newfid);
+                }
+            }
             Some(Ask::Op(_)) | None => {}
         }
     }

@@ -11,6 +11,7 @@
 //!   /tree/<node>            Dir(Tree)             the node and all below it; of another node Known
 //!   /net/<node>/store        Store                 contents by what they are: Content
 //!   /phys/<loc>/…           Dir(Loc)              nodes with that location
+//!   /logical/<user>/<job>   Dir(Set)              sessions by owner and job; below it Link(Match)
 //!   <any of the Dirs>/<row> File(subject, row, format)
 //! ```
 //! What lies beyond another node's directory, and what only the parent knows, is `Far`: see `far`.
@@ -21,7 +22,7 @@ use crate::{
     far::{Anchor, Spot},
     files, gone, limits,
     park::{Ask, On, Outcome},
-    query::Set,
+    query::{LOGICAL, Look, Set},
     record::Format,
     rights::Owned,
 };
@@ -39,7 +40,7 @@ pub(crate) enum Subject {
     Cloud,
     /// This node and all that is below it.
     Tree,
-    /// What a path of `phys/` or of `query/` selects: its number among those that were walked.
+    /// What a path of `phys/`, of `logical/` or of `query/` selects: its number among those that were walked.
     Set(u32),
     /// This node, as it was reached.
     Node(View),
@@ -55,10 +56,12 @@ pub(crate) enum View {
     Query,
     /// The same as `Query`, but what is opened there waits for a match.
     Await,
+    /// Of sessions, not of nodes.
+    Logical,
 }
 
 impl View {
-    const ALL: [View; 5] = [View::Net, View::Tree, View::Phys, View::Query, View::Await];
+    const ALL: [View; 6] = [View::Net, View::Tree, View::Phys, View::Logical, View::Query, View::Await];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -67,6 +70,7 @@ impl View {
             View::Phys => "phys",
             View::Query => "query",
             View::Await => "await",
+            View::Logical => "logical",
         }
     }
 
@@ -102,7 +106,7 @@ pub(crate) enum Link {
     View(Subject, View),
     /// `<rank>` of a group.
     Member(SessionId, u32),
-    /// `<number>` of a query.
+    /// `<number>` of a query, or `<rank>` of a job.
     Match(u32, u32),
 }
 
@@ -112,6 +116,14 @@ const NUMBERED: u64 = 1 << 16;
 const NODES: u64 = 1 << 48;
 
 impl Place {
+    /// The directory of a view. That of `logical` is a set too.
+    pub(crate) fn of_view(view: View) -> Place {
+        match view {
+            View::Logical => Place::Dir(Subject::Set(LOGICAL)),
+            View::Net | View::Tree | View::Phys | View::Query | View::Await => Place::View(view),
+        }
+    }
+
     /// The session that this place belongs to.
     pub(crate) fn session(self) -> Option<SessionId> {
         match self {
@@ -158,12 +170,12 @@ impl Place {
     fn number(self) -> (FileKind, u64) {
         match self {
             Place::Dir(subject) => (FileKind::Dir, base(subject) | 1),
-            Place::View(view) => (FileKind::Dir, [2, 6, 7, 9, 10][view as usize]),
+            Place::View(view) => (FileKind::Dir, [2, 6, 7, 9, 10, 11][view as usize]),
             Place::Known(..) => (FileKind::Dir, base(Subject::Node(View::Net)) | 1),
             Place::Views(subject) => (FileKind::Dir, base(subject) | 3),
             Place::Link(Link::Home) => (FileKind::Link, 4),
             Place::Link(Link::View(subject, view)) => {
-                (FileKind::Link, base(subject) | [5, 6, 7, 8, 9][view as usize])
+                (FileKind::Link, base(subject) | [5, 6, 7, 8, 9, 10][view as usize])
             }
             Place::Link(Link::Member(id, rank)) => {
                 (FileKind::Link, base(Subject::Session(id)) | (1 << 22) | u64::from(rank))
@@ -322,11 +334,17 @@ impl Kernel {
                 };
                 let session = if let Subject::Session(id) = subject { Some(id.0.to_string()) } else { None };
                 let stands = self.view_of(None, stands).ok_or(Errno::NOENT)?;
+                let there = match (view, subject) {
+                    (View::Logical, Subject::Session(id)) => self.logical_path(self.session(id)?),
+                    _ => {
+                        let there = self.view_of(None, view).ok_or(Errno::NOENT)?;
+                        there.into_iter().chain(session.clone()).collect()
+                    }
+                };
                 // The link itself is no level, but `...` is.
                 let depth = stands.len() + usize::from(session.is_some()) + 1;
                 let up = core::iter::repeat_n(String::from(".."), depth);
-                let there = self.view_of(None, view).ok_or(Errno::NOENT)?;
-                up.chain(there).chain(session).collect::<Vec<_>>().join("/")
+                up.chain(there).collect::<Vec<_>>().join("/")
             }
             Link::Member(group, rank) if self.member_elsewhere(group, rank).is_some() => {
                 let (anchor, names) = self.member_elsewhere(group, rank).unwrap_or((Anchor::Up, Vec::new()));
@@ -372,6 +390,7 @@ impl Kernel {
             Place::View(view @ (View::Query | View::Await)) => {
                 Some(here(self.step_in_query(Err(view == View::Await), name)?))
             }
+            Place::View(View::Logical) => return self.step(Place::of_view(View::Logical), name, up),
             Place::Dir(Subject::Set(no)) if up && !self.is_below(no) => {
                 let mut names = self.set_path(no);
                 names.push(name.into());
@@ -381,6 +400,7 @@ impl Kernel {
             {
                 (Some((row, format)), _) => Some(here(Place::File(Subject::Set(no), row, format))),
                 (None, Set::Loc(path)) => self.step_in_loc(&path, name).map(here),
+                (None, Set::Logical(path, _)) => Some(here(self.step_in_logical(no, &path, name)?)),
                 (None, Set::Query(_)) => Some(here(self.step_in_query(Ok(no), name)?)),
             },
             Place::Known(no, view) => Some(Spot::There(Anchor::Node(no, view), alloc::vec![name.into()])),
@@ -393,7 +413,7 @@ impl Kernel {
             Place::Dir(Subject::Node(_) | Subject::Tree) if name == "store" => Some(here(Place::Store)),
             Place::Dir(subject) => self.step_in(subject, name).map(here),
             Place::Views(subject) => View::named(name)
-                .filter(|view| self.view_of(None, *view).is_some())
+                .filter(|view| self.is_in(subject, *view))
                 .map(|view| here(Place::Link(Link::View(subject, view)))),
             // With the client that asks: see `walk_steps`.
             Place::Store => None,
@@ -411,7 +431,7 @@ impl Kernel {
         let number = || name.parse::<u64>().ok().filter(|n| n.to_string() == name);
         match (subject, name) {
             (Subject::Cloud, "self") => Some(Place::Link(Link::Home)),
-            (Subject::Cloud, _) => View::named(name).map(Place::View),
+            (Subject::Cloud, _) => View::named(name).map(Place::of_view),
             (Subject::Set(_), _) => None,
             (Subject::Node(_) | Subject::Tree | Subject::Session(_), "...") => Some(Place::Views(subject)),
             (Subject::Node(_) | Subject::Tree, _) => match number() {
@@ -461,6 +481,16 @@ impl Kernel {
         all.into_iter().collect()
     }
 
+    /// Whether a node's or session's directory has a link to a view.
+    fn is_in(&self, subject: Subject, view: View) -> bool {
+        match view {
+            View::Logical => matches!(subject, Subject::Session(_)),
+            View::Net | View::Tree | View::Phys | View::Query | View::Await => {
+                self.view_of(None, view).is_some()
+            }
+        }
+    }
+
     fn not_found(&self, place: Place, name: &str) -> Error {
         let me = &self.node.name;
         let cause = match place {
@@ -497,18 +527,34 @@ impl Kernel {
         Error::new(Errno::NOENT, cause)
     }
 
-    pub(crate) fn walk(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Outcome {
-        let outcome = match self.walk_steps(who, fid, newfid, names) {
+    pub(crate) fn walk(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        newfid: Fid,
+        names: &[String],
+        mut looks: Vec<Look>,
+    ) -> Outcome {
+        let outcome = match self.walk_steps(who, fid, newfid, names, &mut looks) {
             Ok(outcome) => outcome,
             Err(error) => Err(error).into(),
         };
-        if !matches!(&outcome, Outcome::Park(On::Made(..), _)) {
+        // It may have come to its end another way than when it began to look.
+        self.drop_looks(&looks);
+        if !matches!(&outcome, Outcome::Park(On::Made(..) | On::Parts(..), _)) {
             self.made(who.client, newfid);
         }
         outcome
     }
 
-    fn walk_steps(&mut self, who: Who, fid: Fid, newfid: Fid, names: &[String]) -> Result<Outcome> {
+    fn walk_steps(
+        &mut self,
+        who: Who,
+        fid: Fid,
+        newfid: Fid,
+        names: &[String],
+        looks: &mut Vec<Look>,
+    ) -> Result<Outcome> {
         let client = self.clients.get(&who.client).ok_or(Errno::STALE)?;
         let from = client.fids.get(&fid).ok_or_else(|| unknown_fid(fid))?;
         if fid != newfid && client.fids.contains_key(&newfid) {
@@ -532,11 +578,7 @@ impl Kernel {
         // A walk from a session that is only being allocated goes on when it is known which that is.
         if from.far.as_deref().is_some_and(|far| far.unnamed) {
             let (on, names) = (On::Made(who.client, fid), names.to_vec());
-            if fid != newfid
-                && let Some(client) = self.clients.get_mut(&who.client)
-            {
-                client.making.insert(newfid);
-            }
+            self.making(who, fid, newfid);
             return Ok(Outcome::Park(on, Ask::Op(Op::Walk { fid, newfid, names })));
         }
         let (links, uid, up) = (from.links, from.uid, self.goes_up(who.client));
@@ -548,6 +590,14 @@ impl Kernel {
         let mut qids: Vec<Option<Qid>> = Vec::with_capacity(names.len());
         for name in names {
             relative = relative.filter(|_| name != "..");
+            if let Spot::Here(place) = spot
+                && !up
+                && let Some(on) = self.look(who, place, name, looks)
+            {
+                self.making(who, fid, newfid);
+                let op = Op::Walk { fid, newfid, names: names.to_vec() };
+                return Ok(Outcome::Park(on, Ask::Walk(op, core::mem::take(looks))));
+            }
             let next = match spot {
                 Spot::Here(Place::Link(link)) => match self.led_to(link).ok_or(Errno::NOENT)? {
                     Spot::Here(place) => self.step(place, name, up),
@@ -592,6 +642,15 @@ impl Kernel {
         })
     }
 
+    /// A walk waits: what is asked of the fid that it makes waits too.
+    fn making(&mut self, who: Who, fid: Fid, newfid: Fid) {
+        if fid != newfid
+            && let Some(client) = self.clients.get_mut(&who.client)
+        {
+            client.making.insert(newfid);
+        }
+    }
+
     /// Names and places below a directory, after a cookie, at most `count`; each with its own cookie.
     fn children(&self, place: Place, after: u64, count: usize) -> Vec<(u64, String, Place)> {
         let mut fixed: Vec<(String, Place)> = Vec::new();
@@ -601,14 +660,14 @@ impl Kernel {
                 Place::View(View::Net) => fixed.push((me(), Place::Dir(Subject::Node(View::Net)))),
                 Place::View(View::Tree) => fixed.push((me(), Place::Dir(Subject::Tree))),
                 Place::Views(subject) => {
-                    let views = View::ALL.into_iter().filter(|view| self.view_of(None, *view).is_some());
+                    let views = View::ALL.into_iter().filter(|view| self.is_in(subject, *view));
                     fixed.extend(views.map(|v| (v.name().into(), Place::Link(Link::View(subject, v)))));
                 }
                 Place::Dir(subject) => {
                     fixed.extend(files::names(subject).map(|(n, row, f)| (n, Place::File(subject, row, f))));
                     match subject {
                         Subject::Cloud => {
-                            fixed.extend(View::ALL.map(|view| (view.name().into(), Place::View(view))));
+                            fixed.extend(View::ALL.map(|view| (view.name().into(), Place::of_view(view))));
                             fixed.push(("self".into(), Place::Link(Link::Home)));
                         }
                         Subject::Node(_) | Subject::Tree | Subject::Session(_) => {
@@ -623,7 +682,7 @@ impl Kernel {
                         Subject::Set(_) => {}
                     }
                 }
-                Place::View(View::Phys | View::Query | View::Await)
+                Place::View(View::Phys | View::Query | View::Await | View::Logical)
                 | Place::Known(..)
                 | Place::File(..)
                 | Place::Link(_)
@@ -681,12 +740,15 @@ impl Kernel {
                             }));
                             return found;
                         }
-                        Set::Query(_) => {
+                        set @ (Set::Query(_) | Set::Logical(..)) => {
+                            // A user or a job has no number of its own until it is walked to; its kind is what counts.
+                            let dirs = matches!(set, Set::Logical(path, _) if !path.contains('/'));
                             let all = self.numbered(no);
                             let first = all.partition_point(|number| u64::from(*number) < from);
                             found.extend(all[first..].iter().take(left).map(|number| {
-                                let place = Place::Link(Link::Match(no, *number));
-                                (NUMBERED + u64::from(*number), number.to_string(), place)
+                                let link = Place::Link(Link::Match(no, *number));
+                                let place = if dirs { Place::View(View::Logical) } else { link };
+                                (NUMBERED + u64::from(*number), self.match_name(no, *number), place)
                             }));
                             return found;
                         }
@@ -705,6 +767,8 @@ impl Kernel {
             }
             // Whoever only looks must not be made to wait: the terms are those of `query`.
             Place::View(View::Await) => {}
+            // It is a set's directory.
+            Place::View(View::Logical) => {}
             Place::Dir(Subject::Session(id)) => {
                 let from = u32::try_from(from).unwrap_or(u32::MAX);
                 let ranks = self.member_ranks(id, from).into_iter().take(left);
@@ -763,7 +827,7 @@ impl Kernel {
             Place::Link(Link::Home) => "self".into(),
             Place::Link(Link::View(_, view)) => view.name().into(),
             Place::Link(Link::Member(_, rank)) => rank.to_string(),
-            Place::Link(Link::Match(_, number)) => number.to_string(),
+            Place::Link(Link::Match(no, number)) => self.match_name(no, number),
             Place::File(_, row, format) => format!("{}{}", row.row().name, format.suffix()),
             Place::Store => "store".into(),
             Place::Content(no) => {

@@ -11,6 +11,7 @@
 mod answers;
 pub(crate) mod candidates;
 mod facts;
+mod jobs;
 mod modifiers;
 mod order;
 mod sets;
@@ -20,8 +21,9 @@ mod term;
 
 pub(crate) use facts::Facts;
 use facts::{Value, number};
+pub(crate) use jobs::{LOOKS, Look, job_name};
 use modifiers::{Modifier, Shape};
-pub(crate) use sets::{Set, Sets};
+pub(crate) use sets::{LOGICAL, Set, Sets};
 use term::How;
 pub(crate) use term::Term;
 

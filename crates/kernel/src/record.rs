@@ -2,7 +2,7 @@
 //! and awk, and the twins `.json`, `.xml` and `.sexp` for programs.
 
 use crate::event::Attr;
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use op::format_size;
 
 /// How a record is written.
@@ -87,6 +87,7 @@ impl Record {
             match value {
                 Attr::Text(text) => out.extend(json(text).bytes()),
                 Attr::Int(n) | Attr::Size(n) => out.extend(format!("{n}").bytes()),
+                Attr::Real(x) if !x.is_finite() => out.extend(b"null"),
                 Attr::Real(x) => {
                     out.extend(format!("{x:.6}").trim_end_matches('0').trim_end_matches('.').bytes())
                 }
@@ -97,12 +98,19 @@ impl Record {
 
     fn write_xml(&self, element: &str, out: &mut Vec<u8>) {
         out.extend(format!("<{element}").bytes());
+        let mut names: BTreeSet<String> = BTreeSet::new();
         for (key, value) in &self.0 {
             // An attribute's name is a Name of XML; labels may have other characters, which become `_`.
-            let name: String = key
+            let mut name: String = key
                 .chars()
                 .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
                 .collect();
+            if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                name.insert(0, '_');
+            }
+            while !names.insert(name.clone()) {
+                name.push('_');
+            }
             out.extend(format!(" {name}=\"{}\"", escape_xml(&exact(value))).bytes());
         }
         out.extend(b"/>\n");
@@ -154,7 +162,7 @@ fn escape_xml(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '"' => out.push_str("&quot;"),
             '\n' | '\t' => out.push_str(&format!("&#{};", c as u32)),
-            c if (c as u32) < 0x20 => out.push('\u{fffd}'),
+            c if (c as u32) < 0x20 || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -164,6 +172,18 @@ fn escape_xml(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_of_an_element_have_names_of_their_own() {
+        let mut record = Record::default();
+        record.text("ä", "1").text("ö", "2").text("9", "3").text("user", "me").text("user", "you");
+        let mut out = Vec::new();
+        record.write("node", Format::Xml, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "<node _=\"1\" __=\"2\" _9=\"3\" user=\"me\" user_=\"you\"/>\n"
+        );
+    }
 
     #[test]
     fn one_record_four_writers() {

@@ -53,6 +53,20 @@ impl Kernel {
         record.write("session", format, out);
     }
 
+    /// Where a session of a set is, and what it belongs to.
+    fn session_place(&self, s: &Session, format: Format, out: &mut Vec<u8>) {
+        let (rank, path) = (s.rank(), format!("{}/{}", self.node.name, s.id.0));
+        let (user, job) = (self.user(s.owner).name.clone(), s.job());
+        match format {
+            Format::Text => out.extend(format!("{rank} {path} {user} {job}\n").bytes()),
+            Format::Json | Format::Xml | Format::Sexp => {
+                let mut r = Record::default();
+                r.int("rank", rank.into()).text("path", path).text("user", &*user).text("job", job);
+                r.write("member", format, out);
+            }
+        }
+    }
+
     fn session_info(&self, s: &Session, format: Format, out: &mut Vec<u8>) {
         let mut r = Record::default();
         let node = &self.node.name;
@@ -304,6 +318,10 @@ pub(crate) fn info(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
 
 pub(crate) fn topology(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> {
     let mut out = Vec::new();
+    if k.of_sessions(subject) {
+        k.matching(subject).for_each(|s| k.session_place(s, format, &mut out));
+        return out;
+    }
     let leaves: Vec<(u32, u64)> = match subject {
         Subject::Session(id) => {
             let Some(session) = k.sessions.get(&id) else { return out };
@@ -311,9 +329,6 @@ pub(crate) fn topology(k: &Kernel, subject: Subject, format: Format) -> Vec<u8> 
                 true => session.members.iter().map(|(rank, id)| (*rank, id.0)).collect(),
                 false => alloc::vec![(0, session.id.0)],
             }
-        }
-        _ if k.of_sessions(subject) => {
-            k.matching(subject).map(|s| (s.member_of.map_or(0, |(_, rank)| rank), s.id.0)).collect()
         }
         Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
             k.set_topology(subject, format, &mut out);

@@ -35,7 +35,7 @@ impl Kernel {
                 names
             }
             // A node is in many queries, or none.
-            View::Query | View::Await => return None,
+            View::Query | View::Await | View::Logical => return None,
             View::Phys => {
                 let loc = match no {
                     Some(no) => self.cloud.known(no)?.loc()?,

@@ -1,12 +1,12 @@
 //! Answers, and what becomes of requests whose link is gone.
 
-use super::{Asked, Bound, Kind, Purpose, Stop, Walking, partial};
+use super::{Anchor, Asked, Bound, Kind, Purpose, Stop, Walking, partial};
 use crate::{
     ClientId, FidState, Kernel, Lane, LinkId, Who,
     files::{Open, OpenState},
     limits,
     park::{Ask, On, Outcome},
-    place::Place,
+    place::{Place, View},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use op::{Errno, Error, Fid, Op, Qid, Reply, Tag};
@@ -29,7 +29,8 @@ impl Kernel {
     fn settle_stopped(&mut self, link: LinkId, lane: Lane, purpose: Purpose, stop: Stop) {
         match (purpose, stop) {
             (Purpose::Lead { to, .. }, stop) => self.stop(to, stop),
-            (Purpose::Why(who, root, names), Stop::At(at)) if at + 1 < names.len() => {
+            (Purpose::Why { who, from, root, names }, Stop::At(at)) if at + 1 < names.len() => {
+                self.clunk_there(link, lane, from);
                 self.ask_why(who, (link, lane, root), &names[..=at]);
             }
             (Purpose::Walk(walking), Stop::At(at)) => {
@@ -88,7 +89,8 @@ impl Kernel {
                 }
             }
             Purpose::Walk(walking) => self.settle_walk(link, lane, *walking, reply, None),
-            Purpose::Why(who, ..) => {
+            Purpose::Why { who, from, .. } => {
+                self.clunk_there(link, lane, from);
                 let reply = match reply {
                     Reply::Failed(error) => Reply::Failed(self.refusal(link, lane, error)),
                     _ => Reply::errno(Errno::NOENT),
@@ -225,8 +227,9 @@ impl Kernel {
             fid = there;
         }
         let op = Op::Walk { fid, newfid: there, names: alloc::vec![last.clone()] };
-        let tag = self.ask(link, lane, Purpose::Why(who, root, names.to_vec()), op);
-        self.clunk_there(link, lane, there);
+        // That may take its time; the fid goes back when it is over.
+        let why = Purpose::Why { who, from: there, root, names: names.to_vec() };
+        let tag = self.ask(link, lane, why, op);
         self.park_again(who, On::Asked(tag), Ask::Far(tag));
     }
 
@@ -266,10 +269,30 @@ impl Kernel {
                 let tag = self.ask(link, lane, Purpose::Op { who, fid, there, kind }, op);
                 return self.park_again(who, On::Asked(tag), Ask::Far(tag));
             }
+            // Where a session stands in `logical/` its node says, but the way up is as long as it is here.
+            (Kind::Other, Reply::Linked(text), Some(state)) => {
+                let far = state.far.as_deref().expect("it was asked as a far one");
+                let (anchor, rest) = (far.anchor, far.rest.clone());
+                Reply::Linked(self.link_from_here(anchor, &rest, text))
+            }
             (Kind::Write { done, .. }, Reply::Wrote(n), _) => Reply::Wrote(done + n),
             (_, reply, _) => reply,
         };
         self.answer_parked(who.client, who.tag, reply);
+    }
+
+    /// The text of a link `.../logical` at another node, as it is to be read here.
+    fn link_from_here(&self, anchor: Anchor, rest: &[String], text: String) -> String {
+        let [.., dots, view] = rest else { return text };
+        if dots != "..." || View::named(view) != Some(View::Logical) {
+            return text;
+        }
+        let above = match anchor {
+            Anchor::Node(no, stands) => self.view_of(Some(no), stands).map_or(0, |names| names.len()),
+            Anchor::Up | Anchor::Files => 0,
+        };
+        let up = "../".repeat(above + rest.len() - 1);
+        format!("{up}{}", text.trim_start_matches("../"))
     }
 
     /// A session was allocated there, and this is its name: `7`, or of a set `b/7`.

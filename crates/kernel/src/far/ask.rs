@@ -128,11 +128,14 @@ impl Kernel {
                     return self.clunk_there(link, lane, there);
                 }
             }
+            Purpose::Why { from, .. } => {
+                self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
+                return self.clunk_there(link, lane, from);
+            }
             Purpose::Op { .. }
             | Purpose::Nobody { .. }
             | Purpose::Root { .. }
             | Purpose::Lead { .. }
-            | Purpose::Why(..)
             | Purpose::Bind { .. }
             | Purpose::Named { .. }
             | Purpose::Flush { .. }

@@ -18,6 +18,7 @@ impl Kernel {
                 Some(nodes) => nodes.contains(&None),
                 None => query.admits(&self.facts()),
             },
+            Set::Logical(..) => true,
         }
     }
 
@@ -26,14 +27,15 @@ impl Kernel {
         let is_set = matches!(subject, Subject::Cloud | Subject::Tree | Subject::Set(_));
         let set = if let Subject::Set(no) = subject { Some(self.set(no)) } else { None };
         let held = move |known: &Known| match set {
-            None => true,
+            // A session may be on any node.
+            None | Some(Set::Logical(..)) => true,
             Some(Set::Loc(path)) => cloud::within(known.loc(), path),
             Some(Set::Query(query)) => query.admits(&known.facts()),
         };
         // Of a query that says how many, those; of one whose answer is kept, that; else everybody is looked at.
         let limited = match set {
             Some(Set::Query(query)) => self.limited(query),
-            Some(Set::Loc(_)) | None => None,
+            Some(Set::Loc(_) | Set::Logical(..)) | None => None,
         };
         let kept = match subject {
             Subject::Set(no) if limited.is_none() => self.cloud.sets.answers.of(no),
@@ -81,7 +83,7 @@ impl Kernel {
                     let view = if query.waits { "await" } else { "query" };
                     core::iter::once(String::from(view)).chain(query.names()).collect()
                 }
-                Set::Loc(_) => self.set_path(no),
+                Set::Loc(_) | Set::Logical(..) => self.set_path(no),
             },
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => Vec::new(),
         };

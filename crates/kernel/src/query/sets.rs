@@ -1,7 +1,7 @@
-//! Sets that a path selects: places of `phys/` and queries, kept while somebody stands there; and the numbers of what
-//! a query matches.
+//! Sets that a path selects: places of `phys/`, of `logical/` and queries, kept while somebody stands there; and the
+//! numbers of what a query matches.
 
-use super::{Facts, How, Query, Term, Value, answers::Answers, natural};
+use super::{Facts, How, Query, Term, Value, answers::Answers, jobs, natural};
 use crate::{
     Effect, Kernel, Who,
     cloud::Known,
@@ -25,10 +25,15 @@ use op::{Errno, Error, Fid, Result};
 pub(crate) enum Set {
     Loc(Arc<str>),
     Query(Arc<Query>),
+    /// A place of `logical/`: its path there, and the query that it is.
+    Logical(Arc<str>, Arc<Query>),
 }
 
+/// The number of `logical` itself.
+pub(crate) const LOGICAL: u32 = 0;
+
 /// All that were walked to, and what a query has numbered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sets {
     sets: BTreeMap<u32, Set>,
     numbers: BTreeMap<Set, u32>,
@@ -36,6 +41,30 @@ pub(crate) struct Sets {
     matches: BTreeMap<u32, Matches>,
     pub(crate) answers: Answers,
     forgotten: Set,
+}
+
+impl Default for Sets {
+    fn default() -> Sets {
+        let root = Set::logical("");
+        Sets {
+            sets: BTreeMap::from([(LOGICAL, root.clone())]),
+            numbers: BTreeMap::from([(root, LOGICAL)]),
+            next: LOGICAL + 1,
+            matches: BTreeMap::new(),
+            answers: Answers::default(),
+            forgotten: Set::default(),
+        }
+    }
+}
+
+impl Set {
+    /// What it is as a query, if it is one.
+    pub(crate) fn query(&self) -> Option<&Arc<Query>> {
+        match self {
+            Set::Query(query) | Set::Logical(_, query) => Some(query),
+            Set::Loc(_) => None,
+        }
+    }
 }
 
 impl Default for Set {
@@ -47,11 +76,48 @@ impl Default for Set {
 
 /// The leaves of a query: their numbers mean the same as long as it is in use.
 #[derive(Debug, Default)]
-struct Matches {
+pub(super) struct Matches {
     leaves: Vec<Arc<str>>,
     numbers: BTreeMap<Arc<str>, u32>,
     /// Those that matched when it was last listed, in the order in which they are shown.
     now: Vec<u32>,
+    /// What those are called in `logical/`, where that is not their number.
+    pub(super) names: BTreeMap<u32, Arc<str>>,
+    /// All names that lead to them there.
+    pub(super) by_name: BTreeMap<Arc<str>, u32>,
+    /// Why a part of them is not known.
+    pub(super) lost: Option<Error>,
+}
+
+impl Matches {
+    /// The number of a leaf that matches now.
+    fn number(&mut self, leaf: Arc<str>) -> u32 {
+        let number = match self.numbers.get(&leaf) {
+            Some(number) => *number,
+            None => {
+                let number = self.leaves.len() as u32;
+                self.numbers.insert(leaf.clone(), number);
+                self.leaves.push(leaf);
+                number
+            }
+        };
+        self.now.push(number);
+        number
+    }
+
+    /// What matches now, by what it is called.
+    fn are_named(&mut self, listed: Vec<jobs::Listed>) {
+        self.now.clear();
+        self.lost = None;
+        (self.names, self.by_name) = (BTreeMap::new(), BTreeMap::new());
+        for jobs::Listed { leaf, name, also } in listed.into_iter().take(limits::MATCHES) {
+            let number = self.number(leaf);
+            self.by_name.extend(also.map(|also| (also, number)));
+            self.by_name.insert(name.clone(), number);
+            self.names.insert(number, name);
+        }
+        self.now.sort_unstable();
+    }
 }
 
 impl Known {
@@ -79,7 +145,8 @@ impl Kernel {
         }
         if self.cloud.sets.sets.len() >= limits::SETS {
             let fids = self.clients.values().flat_map(|client| client.fids.values());
-            let used: BTreeSet<u32> = fids.filter_map(|state| state.place.set()).collect();
+            let used = fids.filter_map(|state| state.place.set());
+            let used: BTreeSet<u32> = used.chain([LOGICAL]).collect();
             let sets = &mut self.cloud.sets;
             sets.sets.retain(|no, _| used.contains(no));
             sets.numbers.retain(|_, no| used.contains(no));
@@ -99,6 +166,10 @@ impl Kernel {
             Set::Loc(path) => {
                 let parts = path.split('/').filter(|name| !name.is_empty());
                 core::iter::once("phys").chain(parts).map(String::from).collect()
+            }
+            Set::Logical(path, _) => {
+                let parts = path.split('/').filter(|name| !name.is_empty());
+                core::iter::once("logical").chain(parts).map(String::from).collect()
             }
             Set::Query(query) => {
                 let view = if query.waits { View::Await } else { View::Query };
@@ -120,6 +191,11 @@ impl Kernel {
                 Some((above, _)) => Place::Dir(Subject::Set(self.set_no(Set::Loc(above.into())))),
                 None => Place::View(View::Phys),
             },
+            Set::Logical(path, _) if path.is_empty() => Place::Dir(Subject::Cloud),
+            Set::Logical(path, _) => {
+                let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+                Place::Dir(Subject::Set(self.set_no(Set::logical(above))))
+            }
             Set::Query(query) => {
                 let Some(query) = query.parent() else { return Place::Dir(Subject::Node(View::Net)) };
                 match query.terms.is_empty() && !query.below {
@@ -150,7 +226,7 @@ impl Kernel {
         }
         let before = match from.map(|no| self.set(no)) {
             Ok(Set::Query(query)) => query.clone(),
-            Ok(Set::Loc(_)) => Arc::default(),
+            Ok(Set::Loc(_) | Set::Logical(..)) => Arc::default(),
             Err(waits) => Arc::new(Query { waits, ..Query::default() }),
         };
         if before.terms.len() >= limits::TERMS {
@@ -220,7 +296,7 @@ impl Kernel {
         let subject = Subject::Set(no);
         match self.set(no) {
             Set::Query(query) if query.waits => {}
-            Set::Query(_) | Set::Loc(_) => return false,
+            Set::Query(_) | Set::Loc(_) | Set::Logical(..) => return false,
         }
         let here = self.holds_me(subject) && !self.cloud.drained;
         !here && self.set_nodes(subject).all(|(_, known)| known.down.is_some() || known.drained)
@@ -228,7 +304,7 @@ impl Kernel {
 
     /// Whether a set's members are sessions.
     pub(crate) fn of_sessions(&self, subject: Subject) -> bool {
-        matches!(subject, Subject::Set(no) if matches!(self.set(no), Set::Query(query) if query.of_sessions()))
+        matches!(subject, Subject::Set(no) if self.set(no).query().is_some_and(|query| query.of_sessions()))
     }
 
     /// Whether a session of this node is in a set that this node is in.
@@ -250,10 +326,7 @@ impl Kernel {
 
     fn session_terms(&self, subject: Subject) -> impl Iterator<Item = &Term> {
         let query = match subject {
-            Subject::Set(no) => match self.set(no) {
-                Set::Query(query) => Some(query),
-                Set::Loc(_) => None,
-            },
+            Subject::Set(no) => self.set(no).query(),
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
         };
         query.into_iter().flat_map(|query| &query.terms).filter(|term| term.of_sessions())
@@ -271,7 +344,7 @@ impl Kernel {
         let tag = |key: &str| s.tags.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
         let is: Vec<String> = match key.as_str() {
             "user" => alloc::vec![String::from(&*self.user(s.owner).name)],
-            "job" => tag("job").into_iter().collect(),
+            "job" => alloc::vec![s.job().into()],
             "state" => alloc::vec![s.state_name(), s.state_word()],
             "prog" => {
                 let words = words::split(&s.command).unwrap_or_default();
@@ -287,6 +360,8 @@ impl Kernel {
         };
         let holds = |one: &String, how| Value::Text(one).compare(how, wanted);
         match how {
+            // Names of a user or a job are not numbers, whatever they look like: 7 is not 07.
+            How::Exactly if matches!(key.as_str(), "user" | "job") => is.contains(&wanted.text),
             How::Not => is.iter().all(|one| holds(one, How::Not)),
             how => is.iter().any(|one| holds(one, *how)),
         }
@@ -295,6 +370,10 @@ impl Kernel {
     /// Gives numbers to what matches now: the nodes that are known, or the sessions that were told (`rank node/id` lines).
     pub(crate) fn renumber(&mut self, no: u32, told: Option<&[u8]>) {
         let subject = Subject::Set(no);
+        if let (Set::Logical(path, _), Some(told)) = (self.set(no), told) {
+            let listed = jobs::listed(path, &words::lossy(told));
+            return self.cloud.sets.matches.entry(no).or_default().are_named(listed);
+        }
         let Set::Query(query) = self.set(no).clone() else { return };
         let mut leaves: Vec<Arc<str>> = match (self.of_sessions(subject), told) {
             (true, None) => return,
@@ -312,22 +391,23 @@ impl Kernel {
         let ordered = query.shape.orders();
         let matches = self.cloud.sets.matches.entry(no).or_default();
         matches.now.clear();
-        for leaf in leaves {
-            let number = match matches.numbers.get(&leaf) {
-                Some(number) => *number,
-                None => {
-                    let number = matches.leaves.len() as u32;
-                    matches.numbers.insert(leaf.clone(), number);
-                    matches.leaves.push(leaf);
-                    number
-                }
-            };
-            matches.now.push(number);
-        }
+        leaves.into_iter().for_each(|leaf| {
+            matches.number(leaf);
+        });
         // A number is a place in the listing, unless the query says another order.
         if !ordered {
             matches.now.sort_unstable();
         }
+    }
+
+    /// A part of the query could not be asked.
+    pub(super) fn lost(&mut self, no: u32, why: Error) {
+        self.cloud.sets.matches.entry(no).or_default().lost = Some(why);
+    }
+
+    /// What a query has numbered.
+    pub(super) fn matches(&self, no: u32) -> Option<&Matches> {
+        self.cloud.sets.matches.get(&no)
     }
 
     /// The leaf that has a number in a query: `node`, or `node/id`.

@@ -23,7 +23,7 @@ impl Kernel {
         let query = match subject {
             Subject::Set(no) => match self.set(no) {
                 Set::Query(query) => Some(&**query),
-                Set::Loc(_) => None,
+                Set::Loc(_) | Set::Logical(..) => None,
             },
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
         };
@@ -54,7 +54,7 @@ impl Kernel {
         let told = match subject {
             Subject::Set(no) => match self.set(no) {
                 Set::Query(query) => query.shape.timeout,
-                Set::Loc(_) => None,
+                Set::Loc(_) | Set::Logical(..) => None,
             },
             Subject::Cloud | Subject::Tree | Subject::Node(_) | Subject::Session(_) => None,
         };
@@ -70,7 +70,7 @@ impl Kernel {
         match subject {
             Subject::Set(no) if self.of_sessions(subject) => match self.set(no) {
                 Set::Query(query) => query.shape.limit,
-                Set::Loc(_) => None,
+                Set::Loc(_) | Set::Logical(..) => None,
             },
             Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) | Subject::Session(_) => None,
         }

@@ -63,7 +63,12 @@ impl Errand {
                 plan.push_back(write);
             }
             Want::Say { .. } => plan.push_back(write),
-            Want::Look if path.ends_with("net") || path == "tree" => {
+            Want::Look
+                if path.ends_with("net")
+                    || path == "tree"
+                    || path.ends_with("logical")
+                    || path.ends_with("/-") =>
+            {
                 plan.push_back(Op::List { fid, cookie: 0, count: 1000 });
             }
             _ => plan.push_back(Op::Read { fid, offset: 0, count: 4096, wait: true }),
@@ -206,7 +211,7 @@ impl Errand {
     fn failed(&self, cloud: &mut Cloud, op: &Op, error: &Error) {
         let what = format!("{} of {}: {:?}: {error}", op_name(op), self.path, error.errno);
         match error.errno {
-            Errno::HOSTUNREACH => {
+            Errno::HOSTUNREACH | Errno::TIMEDOUT => {
                 cloud.counters.count("requests that ended because a node could not be reached");
                 let names = cloud.hosts.iter().any(|host| error.cause.contains(&host.plan.name));
                 assert!(names, "it says which node: {what}");

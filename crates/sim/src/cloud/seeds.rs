@@ -330,5 +330,10 @@ const LOOKS: &[&str] = &[
     "net/NODE/ID/info",
     "tree/NODE/status",
     "phys/hall/status",
+    "logical",
+    "logical/ericvh/-",
+    "logical/ericvh/-/status",
+    "logical/ericvh/-/0.NODE.ID/status",
+    "net/NODE/ID/.../logical/status",
     "status.json",
 ];
