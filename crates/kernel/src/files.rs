@@ -331,7 +331,7 @@ impl Kernel {
                 Outcome::Park(On::Measured, Ask::Op(Op::Walk { fid, newfid, names }))
             }
             Op::Walk { fid, newfid, names } => self.walk(who, fid, newfid, &names, Vec::new()),
-            Op::Open { fid, access } => self.open(who, fid, access).into(),
+            Op::Open { fid, access } => self.open_or_reserve(who, fid, access),
             Op::Create { fid, name, mode, access } => match self.place(who, fid) {
                 Ok(Place::Store) if mode & 0o040_000 == 0 => {
                     self.create_content(who, fid, &name, access).into()
@@ -426,6 +426,23 @@ impl Kernel {
 
     fn open_mut(&mut self, who: Who, fid: Fid) -> Option<&mut Open> {
         self.clients.get_mut(&who.client)?.fids.get_mut(&fid)?.open.as_mut()
+    }
+
+    /// Opens; the `clone` of a query that says how many is answered when so many are reserved.
+    fn open_or_reserve(&mut self, who: Who, fid: Fid, access: Access) -> Outcome {
+        let stood = self.place(who, fid);
+        let line = match stood {
+            Ok(Place::File(subject, row, _)) if row.row().allocates() => self.reservation(subject),
+            _ => None,
+        };
+        let opened = self.open(who, fid, access);
+        match (opened, line, stood, self.place(who, fid).ok().and_then(Place::session)) {
+            (Ok(reply), Some(line), Ok(stood), Some(id)) => {
+                let run = CtlRun::opening(Subject::Session(id), fid, line, reply, stood);
+                self.run_lines(who, run)
+            }
+            (opened, ..) => opened.into(),
+        }
     }
 
     fn open(&mut self, who: Who, fid: Fid, access: Access) -> Result<Reply> {

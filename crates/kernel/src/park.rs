@@ -258,7 +258,10 @@ impl Kernel {
             Some(Ask::Feeding(id)) => self.unfeed(id),
             Some(Ask::Keeping(no)) => self.unkeep(no, client, tag),
             Some(Ask::Far(tag)) => self.flush_there(tag),
-            Some(Ask::Ctl(run)) => run.fan().into_iter().for_each(|fan| self.drop_fan(fan)),
+            Some(Ask::Ctl(run)) => {
+                run.fan().into_iter().for_each(|fan| self.drop_fan(fan));
+                self.undo_open(client, &run);
+            }
             Some(Ask::Op(Op::Walk { newfid, .. })) => self.made(client, newfid),
             Some(Ask::Walk(op, looks)) => {
                 self.drop_looks(&looks);

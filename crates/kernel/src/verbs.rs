@@ -2,17 +2,18 @@
 //! member of a group, or on every session that a set holds.
 
 use crate::{
-    Kernel, Who, acts, gather, gone,
+    ClientId, Kernel, Who, acts, gather, gone,
     group::{self, Begun},
     life::KILL,
     notices::What,
     park::{Ask, On, Outcome},
-    place::Subject,
+    place::{Place, Subject},
     ranks::RankSet,
     session::State,
     words,
 };
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -335,6 +336,8 @@ pub(crate) struct CtlRun {
     best_effort: bool,
     /// The same line at everybody else in a set.
     fan: Option<u64>,
+    /// They are what an open comes to: its answer, and where its fid stood.
+    opens: Option<Box<(Reply, Place)>>,
 }
 
 impl CtlRun {
@@ -351,7 +354,13 @@ impl CtlRun {
             problems,
             best_effort: false,
             fan: None,
+            opens: None,
         }
+    }
+
+    /// Lines that are run before an open of a `clone` is answered.
+    pub(crate) fn opening(subject: Subject, fid: Fid, lines: Vec<u8>, reply: Reply, stood: Place) -> CtlRun {
+        CtlRun { opens: Some(Box::new((reply, stood))), ..CtlRun::new(subject, Some(fid), lines, 0) }
     }
 
     /// What it waits for elsewhere.
@@ -385,7 +394,8 @@ impl Kernel {
                 return self.line_failed(who, &run, error);
             }
             let Some(len) = run.lines[run.at..].iter().position(|b| *b == b'\n') else {
-                return Outcome::Reply(Reply::Wrote(run.len));
+                let wrote = Reply::Wrote(run.len);
+                return Outcome::Reply(run.opens.map_or(wrote, |opens| opens.0));
             };
             if let Some(id) = self.busy_starting(run.subject) {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
@@ -405,10 +415,27 @@ impl Kernel {
     /// would run at the close.
     fn line_failed(&mut self, who: Who, run: &CtlRun, error: Error) -> Outcome {
         run.fan.into_iter().for_each(|fan| self.drop_fan(fan));
-        if let Some(fid) = run.fid {
+        if run.opens.is_some() {
+            self.undo_open(who.client, run);
+        } else if let Some(fid) = run.fid {
             self.forget_partial(who, fid);
         }
         Err(error).into()
+    }
+
+    /// What was allocated by an open that fails, or is given up, is freed again.
+    pub(crate) fn undo_open(&mut self, client: ClientId, run: &CtlRun) {
+        let (Some(opens), Subject::Session(id), Some(fid)) = (&run.opens, run.subject, run.fid) else {
+            return;
+        };
+        let state = self.clients.get_mut(&client).and_then(|client| client.fids.get_mut(&fid));
+        if let Some(state) = state.filter(|state| state.open.is_some() && state.place.session() == Some(id)) {
+            (state.open, state.prefix, state.place) = (None, None, opens.1);
+            self.release(client, fid, id);
+        }
+        if self.sessions.contains_key(&id) {
+            self.free(id);
+        }
     }
 
     /// The last line of a `ctl` that was closed before its newline: nobody is there to be told.

@@ -32,7 +32,9 @@ impl Kernel {
                 Some((Anchor::Up, names, None))
             }
             Place::File(subject @ (Subject::Tree | Subject::Set(_)), row, _)
-                if row.row().allocates() && !self.of_sessions(subject) =>
+                if row.row().allocates()
+                    && !self.of_sessions(subject)
+                    && self.reservation(subject).is_none() =>
             {
                 self.placed(subject)?.map(|no| {
                     let name = self.cloud.nodes[&no].name.clone();

@@ -1,6 +1,6 @@
 //! How a set is shown: in which order, how much of it, after how long; and which terms are shown to who looks into `query/`.
 
-use super::{Query, Set, natural, number, term::Of};
+use super::{Modifier, Query, Set, Term, natural, number, term::Of};
 use crate::{
     Kernel,
     cloud::{Known, NodeNo},
@@ -47,6 +47,20 @@ impl Kernel {
     /// Whether a set's nodes are shown in an order of their own; else they are shown by name.
     pub(crate) fn is_ordered(&self, subject: Subject) -> bool {
         matches!(subject, Subject::Set(no) if matches!(self.set(no), Set::Query(query) if query.shape.orders()))
+    }
+
+    /// The line for `ctl` that reserves as many as a query says, if it says so.
+    pub(crate) fn reservation(&self, subject: Subject) -> Option<Vec<u8>> {
+        let Subject::Set(no) = subject else { return None };
+        let Set::Query(query) = self.set(no) else { return None };
+        let num = query.shape.num?;
+        let is_num = |term: &&Term| matches!(term, Term::Modifier(Modifier::Num(_)));
+        let terms = query.terms.iter().filter(|term| !is_num(term)).map(|term| term.text().into_bytes());
+        let words: Vec<Vec<u8>> =
+            [b"res".to_vec(), format!("{num}").into_bytes()].into_iter().chain(terms).collect();
+        let mut line = crate::words::join(&words);
+        line.push(b'\n');
+        Some(line)
     }
 
     /// How long an aggregate of this set waits for a part.
