@@ -6,7 +6,7 @@
 //!   cost      wall and CPU        world   nodes, folders, pinning     floor   the same with nothing around it
 //!   lanes     sessions in numbers over one connection                 peers   the others      ssh  one of them
 //!   cloud     many nodes, linked
-//!   storm control local decay wire remote fanout aggregate idle       the benches
+//!   storm control local decay wire remote fanout aggregate query idle  the benches
 //! ```
 
 mod aggregate;
@@ -20,6 +20,7 @@ mod idle;
 mod lanes;
 mod local;
 mod peers;
+mod query;
 mod remote;
 mod roles;
 mod ssh;
@@ -65,6 +66,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "remote", doc: "one command on another node, over TLS", run: remote::remote },
     Bench { name: "fanout", doc: "true on 100 daemons; what 1 to 1,000 nodes cost", run: fanout::fanout },
     Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
+    Bench { name: "query", doc: "ls of a query over 10,000 nodes that change", run: query::query },
     Bench { name: "idle", doc: "a node with 100 children and nothing to do", run: idle::idle },
 ];
 
