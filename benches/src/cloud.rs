@@ -31,10 +31,15 @@ pub(crate) struct Cloud {
 impl Cloud {
     /// Each node is `uem up --foreground`: a keeper and a node.
     pub(crate) fn of_daemons(count: usize, fan: usize) -> Outcome<Cloud> {
+        Cloud::of_daemons_with(count, fan, &[])
+    }
+
+    /// The same, with further flags of `uem up`.
+    pub(crate) fn of_daemons_with(count: usize, fan: usize, flags: &[&str]) -> Outcome<Cloud> {
         let mut cloud = Cloud::prepare(count, fan)?;
         for number in 0..count {
             cloud.parent(number, fan)?;
-            cloud.daemon(number)?;
+            cloud.daemon(number, flags)?;
         }
         cloud.whole()
     }
@@ -42,7 +47,7 @@ impl Cloud {
     /// The root is `uem up --foreground`; all others are threads of processes like this one, and run nothing.
     pub(crate) fn of_threads(count: usize, fan: usize) -> Outcome<Cloud> {
         let mut cloud = Cloud::prepare(count, fan)?;
-        cloud.daemon(0)?;
+        cloud.daemon(0, &[])?;
         for first in (1..count).step_by(TOGETHER) {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("role-cloud").arg(cloud.folder.path());
@@ -81,11 +86,11 @@ impl Cloud {
         tell_parent(self.folder.path(), number, fan)
     }
 
-    fn daemon(&mut self, number: usize) -> Outcome<()> {
+    fn daemon(&mut self, number: usize, flags: &[&str]) -> Outcome<()> {
         let log = std::fs::File::create(self.folder.path().join(format!("log{number}")))?;
         let mut command = Command::new(uem()?);
         command.args(["up", "--foreground", "--no-mount", "--name", &name(number), "--state"]);
-        command.arg(self.dir(number)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.arg(self.dir(number)).args(flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.servers.push(Server::spawn(&mut command)?);
         Ok(())
     }

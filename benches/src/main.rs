@@ -6,7 +6,7 @@
 //!   cost      wall and CPU        world   nodes, folders, pinning     floor   the same with nothing around it
 //!   lanes     sessions in numbers over one connection                 peers   the others      ssh  one of them
 //!   cloud     many nodes, linked
-//!   storm control local decay wire remote fanout aggregate query idle  the benches
+//!   storm control local decay wire remote fanout aggregate query send idle the benches
 //! ```
 
 mod aggregate;
@@ -23,6 +23,7 @@ mod peers;
 mod query;
 mod remote;
 mod roles;
+mod send;
 mod ssh;
 mod storm;
 mod table;
@@ -67,6 +68,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "fanout", doc: "true on 100 daemons; what 1 to 1,000 nodes cost", run: fanout::fanout },
     Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
     Bench { name: "query", doc: "ls of a query over 10,000 nodes that change", run: query::query },
+    Bench { name: "send", doc: "16 MiB of program to 64 nodes, and started there", run: send::send },
     Bench { name: "idle", doc: "a node with 100 children and nothing to do", run: idle::idle },
 ];
 
