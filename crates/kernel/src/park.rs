@@ -136,7 +136,9 @@ impl Parked {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
         of.filter(|(_, (_, ask, _))| match ask {
             Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
-            Ask::Op(_) | Ask::Walk(..) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => false,
+            Ask::Op(_) | Ask::Walk(..) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => {
+                false
+            }
         })
         .map(|((_, tag), _)| *tag)
         .collect()

@@ -333,3 +333,27 @@ fn the_same_content_from_both_ends_at_once_meets_in_the_middle() {
     cloud.run(SETTLED);
     cloud.check();
 }
+
+#[test]
+fn every_member_of_a_group_is_given_what_the_group_is_given() {
+    let mut cloud = cloud(&[None, Some(0), Some(1)]);
+    let data = bytes(1_000_000, 11);
+    let what = put(&mut cloud, 0, &data);
+    let who = cloud.connect(0, "ericvh");
+    let fid = cloud.open(who, "self/clone", BOTH).unwrap();
+    let text = format!("keep\nns put {what} prog from=n0\nrun 6 -- ./prog\n");
+    called(&mut cloud, who, Op::Write { fid, offset: 0, data: text.into_bytes() }).unwrap();
+    cloud.run(Duration::from_secs(10));
+    for at in 0..3 {
+        assert!(cloud.hosts[at].world.store.whole(what), "n{at} has it");
+        assert_eq!(info(&mut cloud, at, "running"), "2", "n{at}");
+        let given =
+            cloud.hosts[at].world.provider.programs.values().filter(|p| p.launch.puts.len() == 1).count();
+        assert_eq!(given, 2, "n{at}");
+    }
+    assert_eq!(
+        (info(&mut cloud, 1, "store_got"), info(&mut cloud, 2, "store_got")),
+        ("1000000".into(), "1000000".into())
+    );
+    cloud.check();
+}
