@@ -146,6 +146,8 @@ pub(crate) enum Purpose {
     Part { client: ClientId, fid: Fid, part: u64, read: bool },
     /// A share of a group, and what of it.
     Share { group: SessionId, share: u64, step: ShareStep },
+    /// A file of a share that bytes go through.
+    Flow { group: SessionId, end: crate::flow::End },
     /// A line that a set's members run too; only the write's answer counts, or the first failure before it.
     Fan { fan: u64, last: bool },
     /// A content that this node receives.
@@ -186,9 +188,13 @@ pub(crate) struct Walking {
     names: Vec<String>,
 }
 
+fn is_stream(name: &str) -> bool {
+    matches!(name, "stdin" | "stdout" | "stderr" | "stdio")
+}
+
 /// A name that leads to a stream of bytes goes over the bulk lane.
 fn lane_of(anchor: Anchor, rest: &[String]) -> Lane {
-    let stream = |name: &String| matches!(name.as_str(), "stdin" | "stdout" | "stderr" | "stdio");
+    let stream = |name: &String| is_stream(name);
     let bulk = match anchor {
         Anchor::Files => true,
         Anchor::Node(..) => {

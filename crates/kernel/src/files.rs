@@ -173,7 +173,7 @@ pub static FILES: &[File] = &[
         private: true,
         twins: false,
         kind: Kind::Sink { both: false },
-        doc: "bytes for the program. A write returns when the program's pipe has taken all of it; `close stdin` ends it.",
+        doc: "bytes for the program. A write returns when the program's pipe has taken all of it; `close stdin` ends it. Of a group, records for its members, as the verb `stdin` says.",
     },
     File {
         name: "stdout",
@@ -182,7 +182,7 @@ pub static FILES: &[File] = &[
         private: true,
         twins: false,
         kind: Kind::Source(Stream::Out),
-        doc: "what the program wrote, from the start, to every reader; blocks at the end until the program closes it or exits.",
+        doc: "what the program wrote, from the start, to every reader; blocks at the end until the program closes it or exits. Of a group, what its members wrote, collected as the verb `stdout` says.",
     },
     File {
         name: "stderr",
@@ -507,7 +507,13 @@ impl Kernel {
                 self.reader_at(who.client, fid, id, *stream, start);
             }
         }
-        Ok(Reply::Opened(self.qid(place), shape))
+        let mut qid = self.qid(place);
+        if let Place::File(Subject::Session(id), row, _) = place
+            && let Kind::Source(stream) = row.row().kind
+        {
+            qid.version = self.collect_version(id, stream);
+        }
+        Ok(Reply::Opened(qid, shape))
     }
 
     /// The store's directory, to look around in.
@@ -554,11 +560,11 @@ impl Kernel {
                 (place, Shape::Text, OpenState::Partial(Vec::new()))
             }
             Kind::Source(_) => {
-                self.no_group(subject, row)?;
+                self.collect_for(subject, row, access);
                 (place, Shape::Spool, OpenState::Plain)
             }
             Kind::Sink { both } => {
-                self.no_group(subject, row)?;
+                self.collect_for(subject, row, access);
                 let state = if *both { OpenState::Console([0; 2]) } else { OpenState::Plain };
                 (place, Shape::Stream, state)
             }
@@ -572,18 +578,10 @@ impl Kernel {
         })
     }
 
-    /// A group runs nothing itself, so nothing would ever come out of it.
-    fn no_group(&self, subject: Subject, row: RowId) -> Result<()> {
-        match subject {
-            Subject::Session(id) if self.session(id)?.is_group() => {
-                let name = row.row().name;
-                let cause =
-                    format!("session {} is a group: use its members' {name}, as in {}/0/{name}", id.0, id.0);
-                Err(Error::new(Errno::OPNOTSUPP, cause))
-            }
-            Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) | Subject::Session(_) => {
-                Ok(())
-            }
+    /// Whoever opens a group's output wants it collected.
+    fn collect_for(&mut self, subject: Subject, row: RowId, access: Access) {
+        if let (Subject::Session(id), true) = (subject, access.read) {
+            row.row().streams().iter().for_each(|stream| self.collect(id, *stream));
         }
     }
 
@@ -776,6 +774,8 @@ impl Kernel {
         count: u32,
         wait: bool,
     ) -> Outcome {
+        // It may have become a group since this was opened.
+        self.collect(id, stream);
         let session = &self.sessions[&id];
         let out = *session.out(stream);
         if offset < out.trimmed {
@@ -807,6 +807,7 @@ impl Kernel {
         };
         let seen = *seen;
         for stream in [Stream::Out, Stream::Err] {
+            self.collect(id, stream);
             self.reader_at(who.client, fid, id, stream, seen[stream as usize]);
         }
         let session = &self.sessions[&id];
@@ -913,6 +914,9 @@ impl Kernel {
         let Place::File(subject, row, _) = place else { return Err(Errno::ISDIR.into()).into() };
         match (&row.row().kind, subject) {
             (Kind::Ctl | Kind::Clone, _) => self.write_ctl(who, fid, subject, &data),
+            (Kind::Sink { .. }, Subject::Session(id)) if self.sessions[&id].is_group() => {
+                self.write_group_stdin(who, fid, id, offset, data)
+            }
             (Kind::Sink { .. }, Subject::Session(id)) => self.write_stdin(who, fid, id, offset, data),
             (Kind::Edit(edit), Subject::Session(id)) => self.write_edit(id, edit, offset, &data).into(),
             _ => Err(Error::new(Errno::BADF, format!("{} is only read", row.row().name))).into(),

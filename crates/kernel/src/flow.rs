@@ -5,9 +5,407 @@
 //!                   └─▶ frames ─▶ shares        shares' frames  ──┴─▶ merge ──▶ the group's spool ──▶ readers
 //! ```
 //! What is cut is *records*, and a record is never torn, whatever its length. Between the levels of a group bytes go in
-//! *frames*, which say whose they are.
+//! *frames*, which say whose they are. Nothing is collected before somebody opens the group's output: until then all of it
+//! is in the members' spools, and after a restart it is collected anew from there.
 
+mod collect;
 mod deal;
+mod feed;
 mod frames;
 mod merge;
 mod records;
+
+pub(crate) use collect::Collect;
+pub(crate) use feed::Feed;
+
+use crate::{
+    Kernel, Lane, LinkId,
+    group::Begun,
+    park::On,
+    words::{lossy, split},
+};
+use alloc::{boxed::Box, format, string::String, string::ToString, vec::Vec};
+use deal::{DestId, Way};
+use merge::{Form, Layout, Order, SourceId};
+use op::{Errno, Error, Fid, Reply, Result, SessionId, Stream};
+use records::Records;
+
+/// What a group does with bytes, and how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    way: Option<Way>,
+    /// What comes in waits for members that wait.
+    queued: bool,
+    records: Records,
+    forms: [Form; 2],
+    collects: [Option<Box<Collect>>; 2],
+    feed: Option<Box<Feed>>,
+    /// It was begun to be fed, and where that stood is not known any more.
+    cut: bool,
+    /// Stdin has ended.
+    closed: bool,
+    /// No members will be added, as whoever made this share has said; and it was said to its own shares.
+    whole: bool,
+    told_whole: bool,
+    /// Members that were made since it was looked at.
+    made: Vec<(u32, SessionId)>,
+}
+
+/// Which end of a flow another node is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    Out(Stream, SourceId),
+    In(DestId),
+}
+
+/// A file of a share that is open over a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Channel {
+    link: LinkId,
+    fid: Fid,
+    /// It was said to be open.
+    open: bool,
+    /// A read or write is under way.
+    busy: bool,
+}
+
+impl Flow {
+    /// Whether members must all run at once, since what comes in is dealt out to them.
+    pub(crate) fn deals(&self) -> bool {
+        self.way.is_some() && !self.queued
+    }
+
+    /// The lines that make a share give and take frames.
+    pub(crate) fn share_lines(&self) -> Vec<Vec<u8>> {
+        let mut lines = alloc::vec![format!("records {}", quoted(&self.records))];
+        lines.push(if self.deals() { "stdin frames".into() } else { "stdin frames queued".into() });
+        for (form, name) in self.forms.iter().zip(["stdout", "stderr"]) {
+            lines.push(format!("{name} {}", words_of(Form { layout: Layout::Frames, ..*form })));
+        }
+        lines.into_iter().map(String::into_bytes).collect()
+    }
+
+    /// What the journal must know: lines of `flow ID …`.
+    fn kept(&self) -> Vec<String> {
+        let mut lines = alloc::vec![format!("records {}", quoted(&self.records))];
+        lines.extend(self.way.map(|way| format!("stdin {way}{}", if self.queued { " queued" } else { "" })));
+        for (form, name) in self.forms.iter().zip(["stdout", "stderr"]) {
+            lines.push(format!("{name} {}", words_of(*form)));
+        }
+        for (holds, word) in
+            [(self.cut || self.feed.is_some(), "fed"), (self.closed, "closed"), (self.whole, "whole")]
+        {
+            if holds {
+                lines.push(word.into());
+            }
+        }
+        lines
+    }
+
+    fn set(&mut self, verb: &str, words: &[&str]) -> Result<()> {
+        match verb {
+            "stdin" => {
+                let (words, queued) = match words {
+                    [words @ .., "queued"] => (words, true),
+                    words => (words, false),
+                };
+                (self.way, self.queued) = (Some(Way::parse(words)?), queued);
+            }
+            "records" => self.records = Records::parse(words)?,
+            "stdout" => self.forms[0] = form_of(verb, words)?,
+            _ => self.forms[1] = form_of(verb, words)?,
+        }
+        Ok(())
+    }
+
+    /// Whether there is a spool.
+    pub(crate) fn wrote(&self) -> bool {
+        self.collects.iter().flatten().any(|collect| collect.wrote())
+    }
+
+    fn is_flowing(&self, verb: &str) -> bool {
+        let (fed, [out, err]) =
+            (self.feed.is_some() || self.cut, self.collects.each_ref().map(Option::is_some));
+        match verb {
+            "stdin" => fed,
+            "stdout" => out,
+            "stderr" => err,
+            _ => fed || out || err,
+        }
+    }
+}
+
+/// `regex` has a word that may need quotes.
+fn quoted(records: &Records) -> String {
+    match records.to_string().split_once(' ') {
+        Some((mode, re)) => format!("{mode} {}", lossy(&crate::words::join(&[re.as_bytes().to_vec()]))),
+        None => records.to_string(),
+    }
+}
+
+fn form_of(verb: &str, words: &[&str]) -> Result<Form> {
+    let form = |order, layout| Ok(Form { order, layout });
+    match words {
+        ["lines"] => form(Order::Mixed, Layout::Plain),
+        ["tag"] => form(Order::Mixed, Layout::Tag),
+        ["fold"] => form(Order::Fold, Layout::Plain),
+        ["rank"] => form(Order::Rank, Layout::Plain),
+        ["frames"] => form(Order::Mixed, Layout::Frames),
+        ["frames", "fold"] => form(Order::Fold, Layout::Frames),
+        ["frames", "rank"] => form(Order::Rank, Layout::Frames),
+        _ => {
+            let cause = format!("{verb} is one of lines, tag, fold, rank, frames, frames fold, frames rank");
+            Err(Error::new(Errno::INVAL, cause))
+        }
+    }
+}
+
+fn words_of(form: Form) -> &'static str {
+    match (form.layout, form.order) {
+        (Layout::Frames, Order::Mixed) => "frames",
+        (Layout::Frames, Order::Fold) => "frames fold",
+        (Layout::Frames, Order::Rank) => "frames rank",
+        (Layout::Plain, Order::Mixed) => "lines",
+        (Layout::Tag, _) => "tag",
+        (Layout::Plain, Order::Fold) => "fold",
+        (Layout::Plain, Order::Rank) => "rank",
+    }
+}
+
+type Words<'a> = &'a [Vec<u8>];
+
+pub(crate) fn stdin(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    k.set_flow(id, "stdin", words, dry)
+}
+
+pub(crate) fn stdout(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    k.set_flow(id, "stdout", words, dry)
+}
+
+pub(crate) fn stderr(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    k.set_flow(id, "stderr", words, dry)
+}
+
+pub(crate) fn records(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    k.set_flow(id, "records", words, dry)
+}
+
+/// Whoever made this share adds no members: when these have ended, so have their outputs.
+pub(crate) fn whole(k: &mut Kernel, id: SessionId, _: Words<'_>, dry: bool) -> Result<Begun> {
+    k.can_be_group(id, "whole")?;
+    if !dry {
+        k.flow_mut(id)?.whole = true;
+        k.append(format!("flow {} whole", id.0).into_bytes());
+        k.flows.insert(id);
+    }
+    Ok(Begun::default())
+}
+
+impl Kernel {
+    fn flow_mut(&mut self, id: SessionId) -> Result<&mut Flow> {
+        let session = self.sessions.get_mut(&id).ok_or_else(|| crate::gone(id))?;
+        Ok(session.flow.get_or_insert_default())
+    }
+
+    /// How bytes flow is said before they do.
+    fn set_flow(&mut self, id: SessionId, verb: &str, words: Words<'_>, dry: bool) -> Result<Begun> {
+        self.can_be_group(id, verb)?;
+        let text: Vec<String> = words.iter().map(|w| lossy(w)).collect();
+        let text: Vec<&str> = text.iter().map(String::as_str).collect();
+        let flow = self.flow_mut(id)?;
+        if flow.is_flowing(verb) {
+            let cause =
+                format!("{verb} is said before anything flows, and in session {} something has", id.0);
+            return Err(Error::new(Errno::BUSY, cause));
+        }
+        if dry {
+            return Flow::default().set(verb, &text).map(|()| Begun::default());
+        }
+        flow.set(verb, &text)?;
+        if matches!((&flow.way, &flow.records), (Some(Way::Rank), Records::Len32)) {
+            flow.way = None;
+            let cause = "stdin rank takes a word off each record, and len32 says how long it is: use frames";
+            return Err(Error::new(Errno::INVAL, cause));
+        }
+        let lines = flow.share_lines();
+        let line = format!("flow {} {verb} {}", id.0, lossy(&crate::words::join(words)));
+        self.append(line.into_bytes());
+        let line = lines.into_iter().find(|line| line.starts_with(verb.as_bytes()));
+        let fan = line.and_then(|line| self.share_fan(id, None, &line));
+        Ok(Begun { fan, ..Begun::default() })
+    }
+
+    /// Lines for a journal that is written anew.
+    pub(crate) fn flow_lines(&self) -> Vec<Vec<u8>> {
+        let flows = self.sessions.values().filter_map(|s| Some((s.id, s.flow.as_deref()?)));
+        let lines = flows
+            .flat_map(|(id, flow)| flow.kept().into_iter().map(move |line| format!("flow {} {line}", id.0)));
+        lines.map(String::into_bytes).collect()
+    }
+
+    /// A line of the journal that speaks of a flow.
+    pub(crate) fn recall_flow(&mut self, line: &[u8]) -> Option<()> {
+        let rest = line.strip_prefix(b"flow ")?;
+        let words: Vec<String> = split(rest).ok()?.iter().map(|w| lossy(w)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let [id, verb, words @ ..] = &words[..] else { return None };
+        // Of a session that was freed, the journal says so in another place.
+        let Ok(flow) = self.flow_mut(SessionId(id.parse().ok()?)) else { return Some(()) };
+        match *verb {
+            "fed" => flow.cut = true,
+            "closed" => flow.closed = true,
+            "whole" => flow.whole = true,
+            verb => flow.set(verb, words).ok()?,
+        }
+        Some(())
+    }
+
+    /// A member was made.
+    pub(crate) fn flow_member(&mut self, group: SessionId, rank: u32, member: SessionId) {
+        let Some(session) = self.sessions.get_mut(&group) else { return };
+        if let Some(flow) =
+            session.flow.as_deref_mut().filter(|f| f.feed.is_some() || f.collects.iter().any(Option::is_some))
+        {
+            flow.made.push((rank, member));
+        }
+        self.flows.insert(group);
+    }
+
+    /// Something has changed about a member's output or input.
+    pub(crate) fn flow_of_member(&mut self, member: SessionId, stream: Option<Stream>) {
+        let Some((group, _)) = self.sessions.get(&member).and_then(|s| s.member_of) else { return };
+        let Some(flow) = self.sessions.get(&group).and_then(|s| s.flow.as_deref()) else { return };
+        match stream {
+            Some(stream) if flow.collects[stream as usize].is_some() => {
+                self.member_wrote(group, stream, member)
+            }
+            None if flow.feed.is_some() => self.member_fed(group, member),
+            Some(_) | None => {}
+        }
+    }
+
+    /// A member is no more.
+    pub(crate) fn flow_gone(&mut self, group: SessionId, member: SessionId) {
+        for stream in [Stream::Out, Stream::Err] {
+            self.collect_gone(group, stream, member);
+        }
+        self.flows.insert(group);
+    }
+
+    /// Lets everything flow that can, in groups of which something has changed.
+    pub(crate) fn flow_on(&mut self) {
+        while let Some(id) = self.flows.pop_first() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let made =
+                session.flow.as_deref_mut().map(|flow| core::mem::take(&mut flow.made)).unwrap_or_default();
+            if session.flow.as_ref().is_none_or(|flow| flow.collects.iter().any(Option::is_none)) {
+                // Who waits for what nobody collects is served again: it is a group now.
+                for on in [On::Output(id, Stream::Out), On::Output(id, Stream::Err), On::Console(id)] {
+                    self.parked.notify(on);
+                }
+            }
+            for stream in [Stream::Out, Stream::Err] {
+                self.collect_on(id, stream, &made);
+            }
+            self.feed_on(id, &made);
+            self.tell_whole(id);
+        }
+    }
+
+    /// Shares whose members have all ended, and which get no more, are told so: then their outputs end.
+    fn tell_whole(&mut self, id: SessionId) {
+        let over = self.sessions.get(&id).is_some_and(|s| s.flow_is_whole());
+        let Some(flow) = self.sessions.get_mut(&id).and_then(|s| s.flow.as_deref_mut()) else { return };
+        if flow.collects.iter().all(Option::is_none) {
+            return;
+        }
+        if over && !core::mem::replace(&mut flow.told_whole, true) {
+            self.tell_shares(id, b"whole");
+        } else if !over {
+            flow.told_whole = false;
+        }
+    }
+
+    /// A share was found again.
+    pub(crate) fn flow_share_back(&mut self, id: SessionId, no: u64) {
+        let told = self.sessions.get(&id).and_then(|s| s.flow.as_deref()).is_some_and(|flow| flow.told_whole);
+        if told {
+            self.tell_share_plainly(id, no, b"whole");
+        }
+        self.feed_share_back(id, no);
+        self.flows.insert(id);
+    }
+
+    /// A share is lost: what it has not said it will not say.
+    pub(crate) fn flow_share_lost(&mut self, id: SessionId, no: u64) {
+        for stream in [Stream::Out, Stream::Err] {
+            self.collect_share_lost(id, stream, no);
+        }
+        self.feed_share_lost(id, no);
+        self.flows.insert(id);
+    }
+
+    /// What another node said of a file of its share.
+    pub(crate) fn flow_answered(&mut self, link: LinkId, id: SessionId, end: End, reply: Reply) {
+        match end {
+            End::Out(stream, source) => self.collect_answered(link, id, stream, source, reply),
+            End::In(dest) => self.feed_answered(link, id, dest, reply),
+        }
+    }
+
+    /// A group is freed: nobody is asked any more.
+    pub(crate) fn flow_freed(&mut self, mut flow: Flow) {
+        let collects = flow.collects.iter_mut().filter_map(Option::take);
+        let mut channels: Vec<Channel> = collects.flat_map(|collect| collect.channels()).collect();
+        channels.extend(flow.feed.take().into_iter().flat_map(|feed| feed.channels()));
+        for channel in channels {
+            self.clunk_there(channel.link, Lane::Bulk, channel.fid);
+        }
+    }
+
+    /// Why a group's bytes stand still, if they do.
+    pub(crate) fn flow_why(&self, id: SessionId) -> Option<String> {
+        let session = self.sessions.get(&id)?;
+        let flow = session.flow.as_deref()?;
+        let mut all: Vec<String> = Vec::new();
+        let queue = session.group.as_ref().map(|group| &group.queue).filter(|queue| !queue.is_empty());
+        if let (Some(queue), true) = (queue, self.parked.awaited(&On::Fed(id))) {
+            all.push(format!("stdin waits until ranks {queue} have their places"));
+        }
+        if let Some(full) = flow.feed.as_ref().map(|feed| feed.waits_for()).filter(|full| !full.is_empty()) {
+            all.push(format!(
+                "stdin waits for ranks {full}, which do not read theirs{}",
+                self.stopped(session, &full)
+            ));
+        }
+        for (collect, name) in flow.collects.iter().zip(["stdout", "stderr"]) {
+            let Some(collect) = collect else { continue };
+            if session.output[usize::from(name == "stderr")].full {
+                all.push(format!("{name} has reached `limit output`: raise it, or read with `roll` on"));
+            } else if let Some(ranks) = collect.waits_for() {
+                all.push(format!("{name} waits for rank {ranks}{}", self.stopped(session, &ranks)));
+            }
+        }
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    fn stopped(&self, group: &crate::session::Session, ranks: &crate::ranks::RankSet) -> &'static str {
+        let member = |rank| group.members.get(&rank).and_then(|id| self.sessions.get(id));
+        let stopped = |s: &&crate::session::Session| {
+            matches!(s.state, crate::session::State::Running { stopped: true, .. })
+        };
+        match ranks.iter().filter_map(member).map(|s| &**s).find(stopped) {
+            Some(_) => " (stopped by `stop`)",
+            None => "",
+        }
+    }
+}
+
+impl crate::session::Session {
+    /// Whether all members that it will ever have have ended.
+    fn flow_is_whole(&self) -> bool {
+        let Some(group) = self.group.as_deref() else { return false };
+        let added = group.is_share && !self.flow.as_ref().is_some_and(|flow| flow.whole);
+        self.is_group() && group.is_over() && !added
+    }
+}

@@ -75,7 +75,7 @@ pub(crate) struct Group {
     /// How many there are is being asked of the parent.
     growing: bool,
     /// It is a share, and which ranks it was told to make.
-    is_share: bool,
+    pub(crate) is_share: bool,
     made: RankSet,
 }
 
@@ -132,6 +132,11 @@ impl Group {
 
     pub(crate) fn failed(&self) -> u32 {
         self.failed
+    }
+
+    /// The ranks of each share that can be asked.
+    pub(crate) fn share_ranks(&self) -> impl Iterator<Item = (u64, &RankSet)> {
+        self.shares.iter().filter(|(_, share)| share.refused.is_none()).map(|(no, share)| (*no, &share.ranks))
     }
 
     /// The word in `status` and `info`; `None` where it is just a session with members.
@@ -288,6 +293,7 @@ impl Kernel {
         let words = session.group.as_ref().map(|g| g.words.clone()).unwrap_or_default();
         if let Some(old) = session.member(rank) {
             self.let_go(group, rank, old);
+            self.flow_gone(group, old);
         }
         let id = self.new_member(group, rank)?;
         match words.is_empty() {
@@ -362,8 +368,8 @@ impl Kernel {
     }
 
     /// Whether all members must run at once, since what comes in is dealt out to them.
-    fn crowds(&self, _: SessionId) -> bool {
-        false
+    fn crowds(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).and_then(|s| s.flow.as_ref()).is_some_and(|flow| flow.deals())
     }
 
     /// How many ranks a node may still be asked to hold, of all that a group has.

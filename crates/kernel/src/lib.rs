@@ -17,7 +17,6 @@ mod edit;
 mod event;
 mod far;
 mod files;
-#[cfg_attr(not(test), expect(dead_code, reason = "it is wired to groups next"))]
 mod flow;
 mod gather;
 mod group;
@@ -85,6 +84,8 @@ pub struct Kernel {
     /// What walks that must know of sessions elsewhere are told.
     looks: BTreeMap<Fid, Box<gather::Parts>>,
     next_look: u32,
+    /// Groups of which something has changed that bytes may wait for.
+    flows: BTreeSet<SessionId>,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
     /// What is closed now was not closed by anybody: another node cannot be reached.
@@ -170,6 +171,7 @@ impl Kernel {
             groups: group::Groups::default(),
             looks: BTreeMap::new(),
             next_look: 0,
+            flows: BTreeSet::new(),
             fans: BTreeMap::new(),
             next_fan: 0,
             cut_off: false,
@@ -208,8 +210,7 @@ impl Kernel {
                 self.push_own_load();
                 self.parked.notify(On::Nodes);
             }
-            // The groups that ask for bytes come next.
-            Event::Fetched { .. } => {}
+            Event::Fetched { session, stream, offset, data } => self.fetched(session, stream, offset, &data),
             Event::Gauged(session, usage) => self.gauged(session, usage),
             Event::Recall(line) => self.recall(&line),
             Event::Recalled => self.recall_done(),
@@ -243,7 +244,13 @@ impl Kernel {
         self.serve_woken();
         self.pump();
         self.push_up();
-        self.serve_woken();
+        loop {
+            self.flow_on();
+            self.serve_woken();
+            if self.flows.is_empty() {
+                break;
+            }
+        }
         self.write_journal();
         self.set_wake();
         effects.append(&mut self.out);

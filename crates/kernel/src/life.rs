@@ -90,7 +90,11 @@ impl Kernel {
         self.next_id += 1;
         let owner = session.owner;
         session.dirty = false;
+        let member_of = session.member_of;
         self.sessions.insert(id, Box::new(session));
+        if let Some((group, rank)) = member_of {
+            self.flow_member(group, rank, id);
+        }
         self.touch(id);
         self.happened(Some(id), owner, What::Cloned { rank });
         Ok(id)
@@ -324,6 +328,7 @@ impl Kernel {
         }
         self.touch(id);
         // First who wrote before `exec`, then lines and writes that came after it, in their order.
+        self.flow_of_member(id, None);
         self.parked.notify(On::Fed(id));
         self.parked.notify(On::Life(id));
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
@@ -364,12 +369,16 @@ impl Kernel {
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         change(session.out_mut(stream));
-        // While it runs, the spool itself knows its length.
-        if !session.runs() {
+        // While it runs, the spool itself knows its length; and a group's is made anew after a restart.
+        if session.is_group() {
+            let len = session.out(stream).len;
+            self.appended(id, stream, Some(len));
+        } else if !session.runs() {
             self.touch(id);
         }
         self.parked.notify(On::Output(id, stream));
         self.parked.notify(On::Console(id));
+        self.flow_of_member(id, Some(stream));
     }
 
     fn exited(&mut self, id: SessionId, exit: Exit) {
@@ -400,6 +409,9 @@ impl Kernel {
         }
         self.ended.insert(order, id);
         self.touch(id);
+        for stream in [None, Some(Stream::Out), Some(Stream::Err)] {
+            self.flow_of_member(id, stream);
+        }
         self.wake_all(id);
         self.happened(Some(id), owner, What::Ended { how: exit.how });
         if freeing {
@@ -482,6 +494,7 @@ impl Kernel {
             self.answer_parked(client, tag, result.map_or_else(Reply::Failed, |()| Reply::Wrote(len)));
         }
         self.parked.notify(On::Fed(id));
+        self.flow_of_member(id, None);
     }
 
     /// Whoever wrote has given up: what is not taken is dropped.
@@ -508,7 +521,8 @@ impl Kernel {
         let Some(live) = &mut session.live else { return };
         // Whoever asks beyond the end has not read what is before it.
         live.readers.insert((client, fid, stream), offset.min(out.len));
-        if !live.roll {
+        // What a share says is only on its way.
+        if !live.roll && !session.group.as_ref().is_some_and(|group| group.is_share) {
             return;
         }
         let slowest =
@@ -520,6 +534,7 @@ impl Kernel {
             let line = journal::write(session);
             self.append(line);
             self.out.push(Effect::Act(Act::Trim { session: id, stream, offset: slowest }));
+            self.appended(id, stream, None);
         }
     }
 
@@ -652,11 +667,18 @@ impl Kernel {
             self.ended.remove(&order);
             self.out.push(Effect::Act(Act::Free(id)));
         }
+        if let Some(flow) = session.flow.take() {
+            if flow.wrote() {
+                self.out.push(Effect::Act(Act::Free(id)));
+            }
+            self.flow_freed(*flow);
+        }
         if let Some((of, rank)) = session.member_of
             && let Some(group) = self.sessions.get_mut(&of).filter(|g| g.member(rank) == Some(id))
         {
             group.members.remove(&rank);
             self.member_freed(of, rank);
+            self.flow_gone(of, id);
             // It may have been the last that was busy.
             self.settle_life(of);
         }
@@ -755,6 +777,7 @@ impl Kernel {
         lines.extend(self.cloud_lines());
         lines.extend(self.sessions.values().map(|session| journal::write(session)));
         lines.extend(self.group_lines());
+        lines.extend(self.flow_lines());
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
         self.journal_len = 0;
         self.out.push(Effect::Rewrite(lines));
@@ -774,6 +797,7 @@ impl Kernel {
                 session.group = self.sessions.get_mut(&session.id).and_then(|before| before.group.take());
                 self.sessions.insert(session.id, session);
             }
+            None if self.recall_flow(line).is_some() => {}
             None if self.recall_cloud(line).is_some() || self.recall_group(line).is_some() => {}
             None => {
                 let shown = words::lossy(&line[..line.len().min(80)]);

@@ -9,7 +9,7 @@
 //! ```
 //! A session with members is a *group*: it runs nothing itself, and speaks for them.
 
-use crate::{event::ClientId, group::Group, limits};
+use crate::{event::ClientId, flow::Flow, group::Group, limits};
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Error, Exit, How, Limits, Mono, SessionId, Stream, Tag, Uid, User, Wall, WinSize};
@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) members: BTreeMap<u32, SessionId>,
     /// What it has of members elsewhere, and of those that are still to be made.
     pub(crate) group: Option<Box<Group>>,
+    /// What is done with its members' bytes.
+    pub(crate) flow: Option<Box<Flow>>,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) created: Wall,
     pub(crate) output: [Output; 2],
@@ -151,6 +153,7 @@ impl Session {
             member_of: None,
             members: BTreeMap::new(),
             group: None,
+            flow: None,
             tags: Vec::new(),
             created: now,
             output: [Output::default(); 2],

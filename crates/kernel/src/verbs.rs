@@ -2,7 +2,7 @@
 //! member of a group, or on every session that a set holds.
 
 use crate::{
-    ClientId, Kernel, Who, acts, gather, gone,
+    ClientId, Kernel, Who, acts, flow, gather, gone,
     group::{self, Begun},
     life::KILL,
     notices::What,
@@ -210,6 +210,41 @@ pub static VERBS: &[Verb] = &[
         run: Run::Session { act: acts::untag, reach: Reach::All },
         doc: "take attributes away.",
         example: "untag job",
+    },
+    Verb {
+        name: "stdin",
+        usage: "broadcast|robin|hash [KEY]|rank|frames [queued]",
+        run: Run::Group { act: flow::stdin },
+        doc: "how a group's stdin reaches its members: every record to all, to one after the other, by what it or its field KEY (from 1) says, to the ranks that its first word names, or as frames say. Said before anything flows; `run` then starts all members at once, but with `queued`: what comes in waits until all have their places.",
+        example: "stdin robin",
+    },
+    Verb {
+        name: "stdout",
+        usage: "lines|tag|fold|rank|frames",
+        run: Run::Group { act: flow::stdout },
+        doc: "how members' output is collected: whole records as they come; each with `RANK: ` before it; equal outputs once, under their ranks; one rank after the other; or as frames, which say whose they are. Said before it is opened.",
+        example: "stdout tag",
+    },
+    Verb {
+        name: "stderr",
+        usage: "lines|tag|fold|rank|frames",
+        run: Run::Group { act: flow::stderr },
+        doc: "the same for stderr.",
+        example: "stderr tag",
+    },
+    Verb {
+        name: "records",
+        usage: "line|nul|blank|len32|regex RE",
+        run: Run::Group { act: flow::records },
+        doc: "what a record is, which is never torn: it ends in a newline, in a zero byte, in an empty line, or in what RE matches; or its length is in the four bytes before it.",
+        example: "records line",
+    },
+    Verb {
+        name: "whole",
+        usage: "",
+        run: Run::Group { act: flow::whole },
+        doc: "no members are added any more: when these have ended, so has their output. How a node ends what it told another by `member`.",
+        example: "whole",
     },
     Verb {
         name: "env",
@@ -534,6 +569,15 @@ impl Kernel {
         let Some(verb) = VERBS.iter().find(|v| v.name == name) else {
             return told(self, &name, unknown(&name));
         };
+        let closes = name == "close" && ranks.is_none() && !dry && words == [b"stdin".to_vec()];
+        if let (true, Subject::Session(id)) = (closes, subject)
+            && self.deals(id)
+        {
+            return match self.close_group_stdin(id) {
+                Ok(()) => Ok(Line::Done),
+                Err(error) => told(self, &name, error),
+            };
+        }
         let result = match &verb.run {
             Run::Prefix => Err(Error::new(Errno::INVAL, "try, dry and @RANKS go before a verb")),
             Run::Group { .. } if ranks.is_some() => Err(Error::new(

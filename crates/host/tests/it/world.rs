@@ -32,9 +32,13 @@ impl Provider for Scripted {
         self.woken.as_fd()
     }
 
-    fn act(&mut self, act: Act, _: &mut Vec<Tell>) {
+    fn act(&mut self, act: Act, tells: &mut Vec<Tell>) {
         let mut shared = self.shared.borrow_mut();
         shared.programs.asked(&act);
+        if let Act::Append { session, stream, offset, data } = &act {
+            let (session, stream, len) = (*session, *stream, offset + data.len() as u64);
+            tells.push(Tell::Grew { session, stream, len });
+        }
         shared.asked.push(Asked::Act(act));
     }
 

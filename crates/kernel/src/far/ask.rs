@@ -1,6 +1,6 @@
 //! Asking over a link: requests, fids of its root for each user, and giving up.
 
-use super::{Asked, Bound, Far, Kind, Purpose, Root};
+use super::{Asked, Bound, Far, Kind, Purpose, Root, is_stream};
 use crate::{ClientId, Effect, Kernel, Lane, LinkId, limits};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use op::{Access, Errno, Error, Fid, Op, Result, Tag};
@@ -83,7 +83,8 @@ impl Kernel {
         access: Access,
         mut purpose: impl FnMut() -> Purpose,
     ) -> Result<Fid> {
-        let lane = Lane::Control;
+        let stream = names.last().is_some_and(|name| is_stream(name));
+        let lane = if stream { Lane::Bulk } else { Lane::Control };
         let from = self.root(link, lane, user, false)?;
         let fid = self.cloud.links.get_mut(&link).ok_or(Errno::STALE)?.fid();
         self.walk_there(link, lane, from, fid, names, |_| purpose());
@@ -141,6 +142,7 @@ impl Kernel {
             | Purpose::Flush { .. }
             | Purpose::Part { .. }
             | Purpose::Share { .. }
+            | Purpose::Flow { .. }
             | Purpose::Fan { .. }
             | Purpose::Fetch(_) => {}
         }

@@ -197,6 +197,16 @@ impl Merge {
         self.change(id, |source| source.push(bytes, hold).map_err(|error| format!("{error}")));
     }
 
+    /// A share begins anew: whether it is to be read from the start, or from where it was, since it says the same again; `None` if
+    /// it cannot be gone on with.
+    pub(crate) fn again(&mut self, id: SourceId) -> Option<bool> {
+        if self.form.order == Order::Fold {
+            return Some(false);
+        }
+        let ordered = self.form.order == Order::Rank;
+        self.sources.get_mut(&id)?.again(ordered).then_some(true)
+    }
+
     /// A source has ended. What is not whole of it stays so.
     pub(crate) fn close(&mut self, id: SourceId) {
         self.change(id, |source| match source.close() {

@@ -114,7 +114,7 @@ struct Said<'a> {
 
 impl Kernel {
     /// A session that can become a group: fresh, nobody's member.
-    fn can_be_group(&self, id: SessionId, verb: &str) -> Result<()> {
+    pub(crate) fn can_be_group(&self, id: SessionId, verb: &str) -> Result<()> {
         let session = self.session(id)?;
         if session.state != State::Fresh {
             let cause =

@@ -220,6 +220,7 @@ impl Kernel {
             }
             self.journal_place(id, Some(no), *node, ranks);
         }
+        self.flows.insert(id);
         let named: Vec<(Arc<str>, RankSet)> =
             list.iter().map(|(_, name, ranks)| (name.clone(), ranks.clone())).collect();
         if let Some(text) = self.group(id).map(|group| group.member_line(&named)) {

@@ -158,6 +158,18 @@ impl Kernel {
         self.read_wait(group, no);
     }
 
+    /// Tells a share what nobody waits for.
+    pub(crate) fn tell_share_plainly(&mut self, group: SessionId, no: u64, text: &[u8]) {
+        self.tell_share(group, no, text.to_vec(), Line::PLAIN);
+    }
+
+    /// The same to all shares.
+    pub(crate) fn tell_shares(&mut self, group: SessionId, text: &[u8]) {
+        let all: Vec<u64> =
+            self.group(group).into_iter().flat_map(|g| g.share_ranks()).map(|(no, _)| no).collect();
+        all.into_iter().for_each(|no| self.tell_share_plainly(group, no, text));
+    }
+
     /// Reads on in a share's `wait`, unless that is being done.
     fn read_wait(&mut self, group: SessionId, no: u64) {
         let Some(share) = self.share_mut(group, no) else { return };
@@ -204,6 +216,7 @@ impl Kernel {
                 if id.is_some() {
                     self.journal_share(group, no);
                     self.open_wait(group, no);
+                    self.flows.insert(group);
                 }
             }
             (Step::Setup, _) => {
@@ -413,6 +426,7 @@ impl Kernel {
                 self.member_freed(group, rank);
             }
         }
+        self.flow_share_lost(group, no);
         self.parked.notify(On::Life(group));
     }
 
@@ -494,6 +508,7 @@ impl Kernel {
             self.groups.deadlines.remove(&(at, group, no));
         }
         self.open_wait(group, no);
+        self.flow_share_back(group, no);
         match up {
             true => self.ask_size(group, no),
             false => self.tell_again(group, no),

@@ -103,6 +103,7 @@ impl Kernel {
         if !group.queue.is_empty() {
             all.push(format!("ranks {} wait: {}", group.queue, self.why_queued(session)));
         }
+        all.extend(self.flow_why(session.id));
         match all.is_empty() {
             true if group.is_over() => "all its members have ended".into(),
             true => "a group: see its members".into(),
@@ -112,6 +113,7 @@ impl Kernel {
 
     /// Whoever reads what happens in a group, or waits for its room, is served again.
     pub(crate) fn group_changed(&mut self, id: SessionId) {
+        self.flows.insert(id);
         self.parked.notify(On::Life(id));
         self.parked.notify(On::Ends);
         self.settle_life(id);

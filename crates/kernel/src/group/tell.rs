@@ -63,7 +63,12 @@ pub(super) fn setup_lines(k: &Kernel, session: &Session) -> Setup {
     if session.live.as_ref().is_some_and(|live| live.roll) {
         say(&[b"roll"]);
     }
-    let lines = lines.iter().flat_map(|words| [line_of(words), b"\n".to_vec()].concat()).collect();
+    let flow = match &session.flow {
+        Some(flow) => flow.share_lines(),
+        None => crate::flow::Flow::default().share_lines(),
+    };
+    let lines = lines.iter().flat_map(|words| [line_of(words), b"\n".to_vec()].concat());
+    let lines = lines.chain(flow.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat())).collect();
     Setup { lines, as_user }
 }
 

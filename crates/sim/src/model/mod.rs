@@ -339,6 +339,19 @@ impl Model {
         self.sessions.keys().copied()
     }
 
+    /// Whether this would have to do with output that is collected from members, which this model does not know: a group's
+    /// streams, or a session whose streams are open and that would become a group.
+    pub fn is_collected(&self, id: u64, name: Name) -> bool {
+        let stream = |name: Name| matches!(name, Name::Stdin | Name::Stdout | Name::Stderr | Name::Stdio);
+        let open = |state: &FidState| {
+            state.open.is_some() && matches!(state.place, Place::File(Some(of), name) if of == id && stream(name))
+        };
+        match name {
+            Name::Clone => self.fids.values().any(open),
+            name => stream(name) && self.sessions.get(&id).is_some_and(Session::is_group),
+        }
+    }
+
     /// The sessions that run.
     pub fn running_ids(&self) -> impl Iterator<Item = u64> {
         self.sessions.iter().filter(|(_, s)| s.runs()).map(|(id, _)| *id)

@@ -184,7 +184,11 @@ impl Seed {
         let of_node = matches!(name, Name::Clone) && self.rng.u32(0..10) < 7
             || matches!(name, Name::Ctl | Name::Status | Name::Info | Name::Wait) && self.rng.u32(0..10) == 0;
         if !of_node {
-            path.push(self.some_session().to_string());
+            let id = self.some_session();
+            if self.pair.model.is_collected(id, name) {
+                return;
+            }
+            path.push(id.to_string());
             if self.rng.u32(0..8) == 0 {
                 path.push(self.rng.u32(0..3).to_string());
             }

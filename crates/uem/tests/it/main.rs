@@ -3,7 +3,6 @@
 
 mod cloud;
 mod complete;
-mod cp;
 mod faults;
 mod home;
 mod join;

@@ -8,7 +8,11 @@ use crate::{
     limits,
     ranks::{Rank, RankSet},
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 use op::Result;
 
 /// Bytes of these ranks: whole records, or with `More` a part of one.
@@ -48,8 +52,21 @@ enum Intake {
     },
     /// Passed on as it comes.
     Raw,
-    /// Frames, and whose record is not whole.
-    Frames(Decoder, Option<RankSet>),
+    Frames(Box<Frames>),
+}
+
+/// What a share gives.
+#[derive(Debug, Default)]
+struct Frames {
+    decoder: Decoder,
+    /// Whose record is not whole.
+    open: Option<RankSet>,
+    /// Bytes that have come of each rank, and ranks that have said all.
+    received: BTreeMap<Rank, u64>,
+    ended: RankSet,
+    /// The share has begun anew: so much of what it says is known.
+    known: BTreeMap<Rank, u64>,
+    known_ends: RankSet,
 }
 
 impl Source {
@@ -79,11 +96,11 @@ impl Source {
     }
 
     pub(super) fn frames(ranks: RankSet) -> Source {
-        Source::new(ranks, Intake::Frames(Decoder::default(), None))
+        Source::new(ranks, Intake::Frames(Box::default()))
     }
 
     pub(super) fn is_share(&self) -> bool {
-        matches!(self.intake, Intake::Frames(..))
+        matches!(self.intake, Intake::Frames(_))
     }
 
     /// The rank that the next chunk is of.
@@ -107,17 +124,16 @@ impl Source {
                 rest.extend_from_slice(bytes);
                 self.pass(&ends, hold);
             }
-            Intake::Frames(decoder, open) => {
+            Intake::Frames(share) => {
                 let mut frames = Vec::new();
-                let result = decoder.push(bytes, &mut frames);
+                let result = share.decoder.push(bytes, &mut frames);
                 let mut chunks = Vec::new();
                 for frame in frames {
                     let ranks = match frame.whose {
                         Whose::All => self.ranks.clone(),
                         Whose::Ranks(ranks) => ranks,
                     };
-                    *open = (frame.mark == Mark::More).then(|| ranks.clone());
-                    chunks.push((ranks, frame.data, frame.mark));
+                    chunks.extend(share.unknown(ranks, frame.data, frame.mark));
                 }
                 for (ranks, data, mark) in chunks {
                     self.add(ranks, data, mark);
@@ -160,6 +176,19 @@ impl Source {
         self.pass(&[], 0);
     }
 
+    /// A share begins anew, perhaps in another order: what it has said is passed over. False if a record was not whole, and other
+    /// ranks may come before its rest.
+    pub(super) fn again(&mut self, ordered: bool) -> bool {
+        let Intake::Frames(share) = &mut self.intake else { return false };
+        if share.open.is_some() && !ordered {
+            return false;
+        }
+        share.decoder = Decoder::default();
+        share.known.clone_from(&share.received);
+        share.known_ends.clone_from(&share.ended);
+        true
+    }
+
     /// Nothing more comes. True if it ended where it should.
     pub(super) fn close(&mut self) -> bool {
         if core::mem::replace(&mut self.closed, true) {
@@ -176,9 +205,9 @@ impl Source {
                 self.kept = 0;
                 self.add(self.ranks.clone(), rest, Mark::End);
             }
-            Intake::Frames(decoder, open) => {
-                let torn = decoder.inside();
-                if let Some(ranks) = open.take() {
+            Intake::Frames(share) => {
+                let torn = share.decoder.inside();
+                if let Some(ranks) = share.open.take() {
                     self.add(ranks, Vec::new(), Mark::End);
                     return false;
                 }
@@ -186,5 +215,28 @@ impl Source {
             }
         }
         true
+    }
+}
+
+impl Frames {
+    /// What of a frame was not known.
+    fn unknown(&mut self, ranks: RankSet, mut data: Vec<u8>, mark: Mark) -> Option<(RankSet, Vec<u8>, Mark)> {
+        if let (Some(rank), 1) = (ranks.first(), ranks.len()) {
+            if let Some(known) = self.known.get_mut(&rank) {
+                let passed = data.len().min(usize::try_from(*known).unwrap_or(usize::MAX));
+                data.drain(..passed);
+                *known -= passed as u64;
+                let over = mark == Mark::End && self.known_ends.remove(rank);
+                if over || (passed > 0 && data.is_empty() && mark != Mark::End) {
+                    return None;
+                }
+            }
+            *self.received.entry(rank).or_default() += data.len() as u64;
+        }
+        if mark == Mark::End {
+            self.ended.union_with(&ranks);
+        }
+        self.open = (mark == Mark::More).then(|| ranks.clone());
+        Some((ranks, data, mark))
     }
 }

@@ -1,0 +1,450 @@
+//! The kernel's part of collecting: spools of members here and files of shares are read as the merge wants them, and what
+//! comes out is written to the group's own spool.
+
+use super::{
+    Channel, End,
+    merge::{Merge, SourceId},
+};
+use crate::{
+    ClientId, Effect, Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet, session::State,
+};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
+use op::{Access, Act, Errno, Error, Fid, Op, Reply, SessionId, Stream};
+
+/// One output of a group that is being collected.
+#[derive(Debug)]
+pub(crate) struct Collect {
+    merge: Merge,
+    next: u64,
+    members: BTreeMap<SourceId, Local>,
+    by_session: BTreeMap<SessionId, SourceId>,
+    shares: BTreeMap<SourceId, Remote>,
+    by_share: BTreeMap<u64, SourceId>,
+    /// Ranks that the merge knows as coming, and ends that it knows.
+    expected: RankSet,
+    logged: usize,
+    /// Bytes of the group's spool, with those that are being written.
+    written: u64,
+    appending: bool,
+    over: bool,
+    /// When it was begun: what other nodes know it by.
+    pub(super) version: u32,
+}
+
+#[derive(Debug)]
+struct Local {
+    session: SessionId,
+    rank: u32,
+    offset: u64,
+    fetching: bool,
+    complete: bool,
+}
+
+#[derive(Debug)]
+struct Remote {
+    no: u64,
+    channel: Option<Channel>,
+    offset: u64,
+    /// Which life of the share's output this is.
+    version: Option<u32>,
+}
+
+/// Reads of collecting, among a session's readers.
+const COLLECTOR: (ClientId, Fid) = (ClientId(u64::MAX), Fid(0));
+
+impl Collect {
+    pub(super) fn channels(&self) -> Vec<Channel> {
+        self.shares.values().filter_map(|share| share.channel).collect()
+    }
+
+    pub(super) fn wrote(&self) -> bool {
+        self.written > 0
+    }
+
+    pub(super) fn waits_for(&self) -> Option<RankSet> {
+        self.merge.waits_for().filter(|_| !self.over)
+    }
+
+    fn source(&mut self) -> SourceId {
+        self.next += 1;
+        SourceId(self.next)
+    }
+}
+
+impl Kernel {
+    /// Somebody wants a group's output: from now on it is collected.
+    pub(crate) fn collect(&mut self, id: SessionId, stream: Stream) {
+        let version = (self.clock.wall.0 ^ self.clock.wall.0 >> 32) as u32 | 1;
+        let Some(session) = self.sessions.get_mut(&id).filter(|s| s.is_group()) else { return };
+        let made = session.members.iter().map(|(rank, id)| (*rank, *id)).collect::<Vec<_>>();
+        let flow = session.flow.get_or_insert_default();
+        if flow.collects[stream as usize].is_some() {
+            return;
+        }
+        let collect = Collect {
+            merge: Merge::new(flow.forms[stream as usize], flow.records.clone()),
+            next: 0,
+            members: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            by_share: BTreeMap::new(),
+            expected: RankSet::new(),
+            logged: 0,
+            written: 0,
+            appending: false,
+            over: false,
+            version,
+        };
+        flow.collects[stream as usize] = Some(Box::new(collect));
+        // All that there are; those that are made from now on are told.
+        self.collect_on(id, stream, &made);
+        self.flows.insert(id);
+    }
+
+    /// In which life a group's output is: another one may say the same in another order.
+    pub(crate) fn collect_version(&self, id: SessionId, stream: Stream) -> u32 {
+        let flow = self.sessions.get(&id).and_then(|s| s.flow.as_deref());
+        flow.and_then(|flow| flow.collects[stream as usize].as_ref()).map_or(0, |collect| collect.version)
+    }
+
+    fn with_collect(&mut self, id: SessionId, stream: Stream, act: impl FnOnce(&mut Kernel, &mut Collect)) {
+        let place = |k: &mut Kernel| {
+            let flow = k.sessions.get_mut(&id)?.flow.as_deref_mut()?;
+            Some(core::mem::take(&mut flow.collects[stream as usize]))
+        };
+        let Some(Some(mut collect)) = place(self) else { return };
+        act(self, &mut collect);
+        self.drive(id, stream, &mut collect);
+        if let Some(flow) = self.sessions.get_mut(&id).and_then(|s| s.flow.as_deref_mut()) {
+            flow.collects[stream as usize] = Some(collect);
+        }
+    }
+
+    /// Takes in what has changed: members and shares that were made, ranks that have ended.
+    pub(super) fn collect_on(&mut self, id: SessionId, stream: Stream, made: &[(u32, SessionId)]) {
+        self.with_collect(id, stream, |k, collect| {
+            for (rank, member) in made {
+                if k.sessions.contains_key(member) && !collect.by_session.contains_key(member) {
+                    let source = collect.source();
+                    collect.merge.add_member(source, *rank);
+                    collect.merge.expect(&[*rank].into_iter().collect());
+                    collect.by_session.insert(*member, source);
+                    let local =
+                        Local { session: *member, rank: *rank, offset: 0, fetching: false, complete: false };
+                    collect.members.insert(source, local);
+                    k.see_complete(collect, stream, source);
+                }
+            }
+            let Some(session) = k.sessions.get(&id) else { return };
+            let whole = session.flow_is_whole();
+            let Some(group) = session.group.as_deref() else { return };
+            let mut new = match group.is_share {
+                true => RankSet::new(),
+                false => RankSet::from_range(0..session.size()),
+            };
+            group.share_ranks().for_each(|(_, ranks)| new.union_with(ranks));
+            new.subtract(&collect.expected);
+            collect.expected.union_with(&new);
+            collect.merge.expect(&new);
+            let ended: RankSet =
+                group.log[collect.logged.min(group.log.len())..].iter().map(|end| end.rank).collect();
+            collect.logged = group.log.len();
+            collect.merge.finished(&ended);
+            let unstarted: Vec<SourceId> = ended
+                .iter()
+                .filter_map(|r| session.members.get(&r))
+                .filter_map(|m| collect.by_session.get(m))
+                .copied()
+                .collect();
+            for (no, ranks) in group.share_ranks() {
+                match collect.by_share.get(&no) {
+                    Some(source) => collect.merge.share_has(*source, ranks),
+                    None => {
+                        let source = collect.source();
+                        collect.merge.add_share(source, ranks.clone());
+                        collect.by_share.insert(no, source);
+                        collect.shares.insert(source, Remote { no, channel: None, offset: 0, version: None });
+                    }
+                }
+            }
+            for source in unstarted {
+                k.see_complete(collect, stream, source);
+                k.read_member(collect, stream, source);
+            }
+            // Some that could not be reached may be now.
+            let waiting: Vec<SourceId> = collect
+                .shares
+                .iter()
+                .filter(|(_, s)| s.channel.is_none())
+                .map(|(source, _)| *source)
+                .collect();
+            for source in waiting {
+                if collect.merge.wants(source) {
+                    k.read_share(id, collect, stream, source);
+                }
+            }
+            if whole {
+                collect.merge.no_more();
+            }
+        });
+    }
+
+    /// Whether a member will write no more, whatever is still to be read.
+    fn is_complete(&self, local: &Local, stream: Stream) -> bool {
+        let Some(session) = self.sessions.get(&local.session) else { return true };
+        let never = || {
+            let group = session.member_of.and_then(|(group, _)| self.sessions.get(&group)?.group.as_deref());
+            group.is_some_and(|group| group.log.iter().rev().any(|end| end.rank == local.rank))
+        };
+        let out = session.out(stream);
+        out.closed
+            || matches!(session.state, State::Ended { .. })
+            || (session.state == State::Fresh && never())
+    }
+
+    fn see_complete(&mut self, collect: &mut Collect, stream: Stream, source: SourceId) {
+        let Some(local) = collect.members.get(&source) else { return };
+        if !local.complete && self.is_complete(local, stream) {
+            collect.merge.complete(source);
+            if let Some(local) = collect.members.get_mut(&source) {
+                local.complete = true;
+            }
+        }
+    }
+
+    /// A member's output grew or ended.
+    pub(super) fn member_wrote(&mut self, group: SessionId, stream: Stream, member: SessionId) {
+        self.with_collect(group, stream, |k, collect| {
+            if let Some(source) = collect.by_session.get(&member).copied() {
+                k.see_complete(collect, stream, source);
+                k.read_member(collect, stream, source);
+            }
+        });
+    }
+
+    pub(super) fn collect_gone(&mut self, group: SessionId, stream: Stream, member: SessionId) {
+        self.with_collect(group, stream, |_, collect| {
+            if let Some(source) = collect.by_session.remove(&member) {
+                collect.members.remove(&source);
+                collect.merge.close(source);
+            }
+        });
+    }
+
+    fn read_member(&mut self, collect: &mut Collect, stream: Stream, source: SourceId) {
+        if !collect.merge.wants(source) {
+            return;
+        }
+        let Some(local) = collect.members.get_mut(&source).filter(|local| !local.fetching) else { return };
+        let Some(session) = self.sessions.get(&local.session) else { return collect.merge.close(source) };
+        let out = *session.out(stream);
+        local.offset = local.offset.max(out.trimmed);
+        let (session, offset) = (local.session, local.offset);
+        if offset < out.len {
+            local.fetching = true;
+            let count = (out.len - offset).min(limits::FLOW as u64) as u32;
+            self.out.push(Effect::Fetch { session, stream, offset, count });
+            self.reader_at(COLLECTOR.0, COLLECTOR.1, session, stream, offset);
+        } else if local.complete {
+            collect.merge.close(source);
+            collect.by_session.remove(&session);
+            collect.members.remove(&source);
+        }
+    }
+
+    /// Bytes of a spool have come.
+    pub(crate) fn fetched(&mut self, session: SessionId, stream: Stream, offset: u64, data: &[u8]) {
+        let Some((group, _)) = self.sessions.get(&session).and_then(|s| s.member_of) else { return };
+        self.with_collect(group, stream, |k, collect| {
+            let Some(source) = collect.by_session.get(&session).copied() else { return };
+            let Some(local) = collect.members.get_mut(&source).filter(|l| l.fetching && l.offset == offset)
+            else {
+                return;
+            };
+            local.fetching = false;
+            local.offset += data.len() as u64;
+            let rank = local.rank;
+            if data.is_empty() {
+                collect.merge.close(source);
+                k.flow_failed(
+                    group,
+                    format!("rank {rank}: its spool cannot be read; what is more of it is missing"),
+                );
+            } else {
+                collect.merge.push(source, data);
+                k.read_member(collect, stream, source);
+            }
+        });
+    }
+
+    /// Reads on, writes on, until nothing can be done now.
+    fn drive(&mut self, id: SessionId, stream: Stream, collect: &mut Collect) {
+        loop {
+            for source in collect.merge.hungry() {
+                if collect.shares.contains_key(&source) {
+                    self.read_share(id, collect, stream, source);
+                } else {
+                    self.read_member(collect, stream, source);
+                }
+            }
+            let Some(session) = self.sessions.get_mut(&id) else { return };
+            let limit = session.live.as_ref().and_then(|live| live.setup.limits.output).unwrap_or(u64::MAX);
+            let out = session.out_mut(stream);
+            let room = limit.saturating_sub(collect.written - out.trimmed);
+            if collect.appending || collect.over {
+                break;
+            }
+            if room == 0 {
+                out.full = true;
+                break;
+            }
+            let data = collect.merge.take(room.min(limits::FLOW as u64) as usize);
+            if !data.is_empty() {
+                collect.appending = true;
+                let offset = collect.written;
+                collect.written += data.len() as u64;
+                self.out.push(Effect::Act(Act::Append { session: id, stream, offset, data }));
+                continue;
+            }
+            if collect.merge.is_over() {
+                collect.over = true;
+                out.closed = true;
+                self.parked.notify(On::Output(id, stream));
+                self.parked.notify(On::Console(id));
+            }
+            break;
+        }
+        for (ranks, text) in collect.merge.troubles() {
+            self.flow_failed(id, format!("ranks {ranks}: {text}"));
+        }
+    }
+
+    /// What was to be written is written; or readers have made room.
+    pub(crate) fn appended(&mut self, id: SessionId, stream: Stream, len: Option<u64>) {
+        self.with_collect(id, stream, |_, collect| {
+            if len == Some(collect.written) {
+                collect.appending = false;
+            }
+        });
+    }
+
+    pub(super) fn flow_failed(&mut self, id: SessionId, text: String) {
+        if let Some(owner) = self.sessions.get(&id).map(|s| s.owner) {
+            self.failed(Some(id), owner, "", "flow", &Error::new(Errno::IO, text));
+        }
+    }
+
+    // ── shares ─────────────────────────────────────────────────────────────────────────────
+
+    fn read_share(&mut self, id: SessionId, collect: &mut Collect, stream: Stream, source: SourceId) {
+        let Some(share) = collect.shares.get_mut(&source) else { return };
+        let end = End::Out(stream, source);
+        match &mut share.channel {
+            Some(channel) if channel.open && !channel.busy => {
+                channel.busy = true;
+                let op = Op::Read {
+                    fid: channel.fid,
+                    offset: share.offset,
+                    count: limits::FLOW as u32,
+                    wait: true,
+                };
+                self.ask(channel.link, Lane::Bulk, Purpose::Flow { group: id, end }, op);
+            }
+            Some(_) => {}
+            None => {
+                let file = if stream == Stream::Out { "stdout" } else { "stderr" };
+                let access = Access { read: true, ..Access::default() };
+                share.channel = self.open_channel(id, share.no, file, access, end);
+            }
+        }
+    }
+
+    pub(super) fn open_channel(
+        &mut self,
+        id: SessionId,
+        no: u64,
+        file: &str,
+        access: Access,
+        end: End,
+    ) -> Option<Channel> {
+        let (link, names) = self.share_names(id, no, file)?;
+        let user = self.session(id).map(|s| self.user(s.owner).name.clone()).ok()?;
+        let purpose = || Purpose::Flow { group: id, end };
+        let fid = self.open_there(link, &user, &names, access, purpose).ok()?;
+        Some(Channel { link, fid, open: false, busy: false })
+    }
+
+    pub(super) fn collect_answered(
+        &mut self,
+        link: LinkId,
+        id: SessionId,
+        stream: Stream,
+        source: SourceId,
+        reply: Reply,
+    ) {
+        self.with_collect(id, stream, |k, collect| {
+            let Some(share) = collect.shares.get_mut(&source) else { return };
+            let Some(channel) = share.channel.as_mut().filter(|channel| channel.link == link) else { return };
+            match reply {
+                Reply::Opened(qid, _) => {
+                    channel.open = true;
+                    let before = share.version.replace(qid.version);
+                    if before.is_some_and(|before| before != qid.version) {
+                        match collect.merge.again(source) {
+                            Some(from_the_start) => {
+                                share.offset = if from_the_start { 0 } else { share.offset }
+                            }
+                            None => {
+                                let no = share.no;
+                                k.end_share(collect, source);
+                                let text =
+                                    format!("share {no}: its node was restarted in the middle of a record");
+                                k.flow_failed(id, text);
+                                return;
+                            }
+                        }
+                    }
+                    k.read_share(id, collect, stream, source);
+                }
+                Reply::Data(data) if data.is_empty() => k.end_share(collect, source),
+                Reply::Data(data) => {
+                    channel.busy = false;
+                    share.offset += data.len() as u64;
+                    collect.merge.push(source, &data);
+                    if collect.merge.wants(source) {
+                        k.read_share(id, collect, stream, source);
+                    }
+                }
+                Reply::Failed(error)
+                    if error.errno == Errno::HOSTUNREACH || !k.cloud.links.contains_key(&link) =>
+                {
+                    // It may come back; if it does not, it is told as lost.
+                    share.channel = None;
+                }
+                Reply::Failed(error) => {
+                    k.end_share(collect, source);
+                    k.flow_failed(id, format!("a share's output: {error}"));
+                }
+                _ => {}
+            }
+        });
+    }
+
+    fn end_share(&mut self, collect: &mut Collect, source: SourceId) {
+        if let Some(share) = collect.shares.get_mut(&source)
+            && let Some(channel) = share.channel.take()
+        {
+            self.clunk_there(channel.link, Lane::Bulk, channel.fid);
+        }
+        collect.shares.remove(&source);
+        collect.merge.close(source);
+    }
+
+    pub(super) fn collect_share_lost(&mut self, id: SessionId, stream: Stream, no: u64) {
+        self.with_collect(id, stream, |k, collect| {
+            if let Some(source) = collect.by_share.get(&no).copied() {
+                k.end_share(collect, source);
+            }
+        });
+    }
+}
