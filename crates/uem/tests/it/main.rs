@@ -3,6 +3,7 @@
 
 mod cloud;
 mod complete;
+mod cp;
 mod faults;
 mod home;
 mod join;
