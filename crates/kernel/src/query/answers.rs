@@ -56,6 +56,17 @@ impl Kernel {
         let Subject::Set(no) = subject else { return };
         let Set::Query(query) = self.set(no) else { return };
         let query = query.clone();
+        // Whoever asks for more terms asks among those that hold the first ones, which many ask for.
+        let before = query
+            .parent()
+            .filter(|parent| !parent.terms.is_empty())
+            .map(|parent| Set::Query(Arc::new(parent)));
+        let before = before
+            .and_then(|set| self.cloud.sets.no_of(&set))
+            .filter(|_| !self.cloud.sets.answers.kept.contains_key(&no));
+        if let Some(before) = before {
+            self.answer_query(Subject::Set(before));
+        }
         let answers = &mut self.cloud.sets.answers;
         answers.now += 1;
         let now = answers.now;
@@ -68,8 +79,11 @@ impl Kernel {
         {
             answers.kept.remove(&oldest);
         }
-        let nodes = self.cloud.nodes.iter().filter(|(_, known)| query.admits(&known.facts()));
-        let nodes = nodes.map(|(no, _)| *no).collect();
+        let holds = |no: &NodeNo| self.cloud.known(*no).is_some_and(|known| query.admits(&known.facts()));
+        let nodes = match before.and_then(|before| self.cloud.sets.answers.of(before)) {
+            Some(among) => among.iter().copied().filter(holds).collect(),
+            None => self.cloud.nodes.keys().copied().filter(holds).collect(),
+        };
         self.cloud.sets.answers.kept.insert(no, Answer { query, nodes, used: now });
     }
 

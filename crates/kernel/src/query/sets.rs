@@ -74,6 +74,13 @@ impl Default for Set {
     }
 }
 
+impl Sets {
+    /// The number of a set that was walked to.
+    pub(super) fn no_of(&self, set: &Set) -> Option<u32> {
+        self.numbers.get(set).copied()
+    }
+}
+
 /// The leaves of a query: their numbers mean the same as long as it is in use.
 #[derive(Debug, Default)]
 pub(super) struct Matches {
