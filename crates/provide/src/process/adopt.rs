@@ -156,6 +156,7 @@ impl Processes {
     /// has ended them before. The host exits right after.
     pub fn stop(&mut self, keep: bool) {
         self.cgroups.leave();
+        self.leave_rooms();
         let Some(line) = &mut self.line else { return };
         for (session, program) in &self.programs {
             let upto = |output: &Output| {

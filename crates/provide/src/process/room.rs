@@ -152,6 +152,12 @@ impl Processes {
         self.rooms.remove(session);
     }
 
+    /// The node ends: directories of other users' sessions stay only if there are any.
+    pub(super) fn leave_rooms(&self) {
+        let [_own, shared] = self.rooms.bases();
+        let _some_are_left = std::fs::remove_dir(shared);
+    }
+
     pub(super) fn clear_rooms(&mut self) {
         let known = |session| self.programs.contains_key(&session) || self.starts.has(session);
         for session in self.rooms.strays(known) {
