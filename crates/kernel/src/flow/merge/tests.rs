@@ -371,3 +371,30 @@ fn what_is_no_frame_closes_the_share() {
     merge.no_more();
     assert!(merge.is_over());
 }
+
+#[test]
+fn a_share_that_begins_anew_says_nothing_twice() {
+    // What it said first, then the same bytes in another order and other pieces.
+    let first = b"0 2\na\n1 4\nb\nc\n";
+    let again = b"1 2\nb\n0 4\na\nd\n1 4\nc\ne\n1 0 .\n";
+    for torn in 0..=first.len() {
+        for form in [PLAIN, below(PLAIN)] {
+            let mut merge = Merge::new(form, Records::Line);
+            merge.add_share(SourceId(1), RankSet::from_range(0..2));
+            merge.push(SourceId(1), &first[..torn]);
+            let mut out = merge.take(100);
+            assert_eq!(merge.again(SourceId(1)), Some(true));
+            again.chunks(3).for_each(|piece| merge.push(SourceId(1), piece));
+            out.extend(merge.take(100));
+            let mut lines = split(&Records::Line, &out);
+            lines.retain(|line| line.len() == 2);
+            lines.sort_unstable();
+            assert_eq!(lines, [b"a\n", b"b\n", b"c\n", b"d\n", b"e\n"], "torn at {torn}");
+        }
+    }
+    // In the middle of a record others may come before its rest: that cannot be gone on with.
+    let mut merge = Merge::new(PLAIN, Records::Line);
+    merge.add_share(SourceId(1), RankSet::from_range(0..2));
+    merge.push(SourceId(1), b"0 3 +\nabc");
+    assert_eq!(merge.again(SourceId(1)), None);
+}
