@@ -7,7 +7,7 @@ use crate::remote::figure;
 use crate::ssh::Ssh;
 use crate::table::{Better, Outcome, Racer, Sample, Who, race};
 use crate::world::uem;
-use crate::{Run, peers};
+use crate::{Run, members, peers};
 use host::client::{BOTH, Connection, READ, ROOT};
 use op::{Op, Reply};
 use std::cell::OnceCell;
@@ -71,6 +71,26 @@ fn us<'a>(name: &str, cloud: &'a Cloud, at: usize) -> Racer<'a> {
     })
 }
 
+/// One group, with one member on each node.
+fn one_group<'a>(name: &str, cloud: &'a Cloud, at: usize) -> Racer<'a> {
+    let mut connection = None;
+    Racer::new(Who::Us, name, move || {
+        if connection.is_none() {
+            let mut c = cloud.connect(at)?;
+            members::group(&mut c, "run each -- /bin/true\n", false)?;
+            connection = Some(c);
+        }
+        let c = connection.as_mut().ok_or("there is no connection")?;
+        let (meter, begun) = (Meter::start(&cloud.pids()), Instant::now());
+        let (ends, _) = members::group(c, "run each -- /bin/true\n", false)?;
+        let took = begun.elapsed().as_secs_f64() * 1e3;
+        match members::worked(&ends) {
+            n if n == cloud.count => Ok(figure(took, meter.cpu_us(cloud.count))),
+            n => Err(format!("{n} of {} worked", cloud.count).into()),
+        }
+    })
+}
+
 /// A command that does it on hosts h0 to hN of ssh.
 fn peer<'a>(
     name: &'a str,
@@ -125,6 +145,8 @@ fn hundred(run: &Run) -> Outcome<()> {
     let racers = vec![
         us("one client at the root, all in one flight", &cloud, 0),
         us("one client at a leaf", &cloud, count - 1),
+        one_group("one group (`run each`) at the root", &cloud, 0),
+        one_group("one group at a leaf", &cloud, count - 1),
         Racer::new(Who::Floor, "as many spawns, two at a time", || {
             let meter = Meter::start(&[]);
             spawn_loop(&program, count)?;
@@ -137,7 +159,7 @@ fn hundred(run: &Run) -> Outcome<()> {
     ];
     let title = format!("true on {count} daemons in a tree of fan-out {FAN}, all statuses back");
     let mut table = race("fanout", title, &[("ms", Better::Less)], run.repeats, racers);
-    let figure = table.value("one client at the root", 0);
+    let figure = table.value("one group (`run each`) at the root", 0);
     table.promise("100 daemons ≤ 70 ms", figure, |x| x <= 70.0);
     let ratio = table.value("pdsh, connections", 0) / figure;
     table.promise("≥ 13 × warm pdsh", ratio, |x| x >= 13.0);

@@ -1,0 +1,106 @@
+//! Groups: 2,048 programs over 64 daemons, their output collected; and sessions that run nothing, through one group.
+
+use crate::cloud::Cloud;
+use crate::cost::Meter;
+use crate::floor::{Program, spawn_loop};
+use crate::remote::figure;
+use crate::table::{Better, Outcome, Racer, Who, race};
+use crate::{Run, peers};
+use host::client::{BOTH, Connection, READ, ROOT};
+use op::{Fid, Op, Reply};
+use std::time::Instant;
+
+/// Children of a node.
+const FAN: usize = 8;
+
+/// A group of one write, from the clone until its `wait` has ended: the ends that it told, and what its files of output gave where `collect`.
+pub(crate) fn group(c: &mut Connection, lines: &str, collect: bool) -> Outcome<(Vec<String>, Vec<u8>)> {
+    let (ctl, _) = c.walk(ROOT, "clone");
+    c.send(Op::Open { fid: ctl, access: BOTH });
+    let said = c.send(Op::Write { fid: ctl, offset: 0, data: lines.as_bytes().to_vec() });
+    let (wait, _) = c.walk(ctl, "../wait");
+    let opened = c.send(Op::Open { fid: wait, access: READ });
+    let (out, _) = c.walk(ctl, "../stdout");
+    match c.wait_for(said) {
+        Ok(Reply::Wrote(_)) => {}
+        other => return Err(format!("{lines:?}: {other:?}").into()),
+    }
+    c.wait_for(opened).map_err(|error| error.to_string())?;
+    let output = if collect { whole(c, out)? } else { Vec::new() };
+    let ends = read(c, wait)?;
+    let free = c.send(Op::Write { fid: ctl, offset: 0, data: b"free\n".to_vec() });
+    c.wait_for(free).map_err(|error| error.to_string())?;
+    [wait, out, ctl].into_iter().for_each(|fid| c.clunk(fid));
+    let ends = String::from_utf8_lossy(&ends).lines().map(String::from).collect();
+    Ok((ends, output))
+}
+
+fn whole(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
+    let opened = c.send(Op::Open { fid, access: READ });
+    c.wait_for(opened).map_err(|error| error.to_string())?;
+    read(c, fid)
+}
+
+fn read(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let count = c.max_io();
+        let asked = c.send(Op::Read { fid, offset: all.len() as u64, count, wait: true });
+        match c.wait_for(asked) {
+            Ok(Reply::Data(data)) if data.is_empty() => return Ok(all),
+            Ok(Reply::Data(data)) => all.extend(data),
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+}
+
+/// How many of a group's ends are of a program that worked.
+pub(crate) fn worked(ends: &[String]) -> usize {
+    ends.iter().filter(|line| line.contains(" exit=0 ")).count()
+}
+
+/// 2,048 × `date` over 64 daemons in a tree, output collected.
+pub(crate) fn members(run: &Run) -> Outcome<()> {
+    let (nodes, count) = (run.count(64, 3), run.count(2_048, 12));
+    let program = Program::new(&peers::find("date").ok_or("there is no date")?, &[])?;
+    let cloud = Cloud::of_daemons(nodes, FAN)?;
+    let us = |name: &str, at: usize, line: String, collect: bool| {
+        let (cloud, mut connection) = (&cloud, None);
+        Racer::new(Who::Us, name, move || {
+            if connection.is_none() {
+                let mut c = cloud.connect(at)?;
+                // Users are known and lanes are there after the first.
+                group(&mut c, "run each -- true\n", false)?;
+                connection = Some(c);
+            }
+            let c = connection.as_mut().ok_or("there is no connection")?;
+            let (meter, begun) = (Meter::start(&cloud.pids()), Instant::now());
+            let (ends, output) = group(c, &line, collect)?;
+            let took = begun.elapsed().as_secs_f64() * 1e3;
+            if worked(&ends) != count {
+                return Err(format!("{} of {count} worked", worked(&ends)).into());
+            }
+            let lines = output.iter().filter(|byte| **byte == b'\n').count();
+            if collect && lines != count {
+                return Err(format!("{lines} lines of {count}").into());
+            }
+            Ok(figure(took, meter.cpu_us(count)))
+        })
+    };
+    let racers = vec![
+        us("one group at the root, lines collected", 0, format!("stdout lines\nrun {count} -- date\n"), true),
+        us("in the order of ranks", 0, format!("stdout rank\nrun {count} -- date\n"), true),
+        us("at a leaf, lines collected", nodes - 1, format!("stdout lines\nrun {count} -- date\n"), true),
+        us("statuses only", 0, format!("run {count} -- date\n"), false),
+        Racer::new(Who::Floor, "as many spawns, two at a time", || {
+            let meter = Meter::start(&[]);
+            spawn_loop(&program, count)?;
+            Ok(figure(meter.seconds() * 1e3, meter.cpu_us(count)))
+        }),
+    ];
+    let title = format!("{count} × date on {nodes} daemons in a tree of fan-out {FAN}, output collected");
+    let mut table = race("members", title, &[("ms", Better::Less)], run.repeats, racers);
+    let ratio = table.value("one group at the root", 0) / table.value("as many spawns", 0);
+    table.promise("≤ 1.5 × as many spawns", ratio, |x| x <= 1.5);
+    table.show(run.smoke)
+}
