@@ -9,6 +9,7 @@
 
 mod fan;
 mod members;
+mod shares;
 
 pub(crate) use fan::{Fan, tallied};
 
@@ -23,7 +24,7 @@ use crate::{
     record::Format,
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
-use op::{Access, Errno, Error, Fid, Mono, Op, Reply, SessionId, Tag};
+use op::{Access, Errno, Error, Fid, Mono, Op, Reply, Tag};
 
 /// What an open file of a set has from elsewhere.
 #[derive(Debug, Default)]
@@ -116,41 +117,6 @@ impl Kernel {
         }
         for (link, name) in links {
             let names = self.set_names(subject, &format!("{}{}", row.row().name, format.suffix()));
-            self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
-        }
-        Some(all)
-    }
-
-    /// The parts of a group's file that its shares have. How its members ended is known here, and what it is itself.
-    fn gather_shares(
-        &mut self,
-        who: Who,
-        fid: Fid,
-        id: SessionId,
-        row: RowId,
-        format: Format,
-    ) -> Option<Parts> {
-        let name = row.row().name;
-        if !matches!(name, "status" | "topology" | "events" | "error") {
-            return None;
-        }
-        let file = format!("{name}{}", format.suffix());
-        let (there, lost) = self.share_parts(id, &file);
-        if there.is_empty() && lost.is_empty() {
-            return None;
-        }
-        let once = matches!(row.row().kind, Kind::Text { .. });
-        let mut all = Parts { user: self.user(who.uid).name.clone(), once, ..Parts::default() };
-        if once || matches!(row.row().kind, Kind::Failures) {
-            let at = self.clock.mono + self.part_time(limits::PART);
-            all.deadline = Some(at);
-            self.part_timers.insert((at, who.client, fid));
-        }
-        for (name, error) in lost {
-            all.parts.push(Part::new(all.next, LinkId::FILES, name, Over::Broken(error)));
-            all.next += 1;
-        }
-        for (link, name, names) in there {
             self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
         }
         Some(all)

@@ -14,13 +14,15 @@
 //! ended, or cannot run any more: a share whose link broke ends its members after its lease, and is waited for longer than that.
 
 mod acts;
+mod change;
 mod kept;
 mod plan;
 mod share;
 mod show;
 mod tell;
 
-pub(crate) use acts::{grow, member, replace, res, run, shrink};
+pub(crate) use acts::{member, res, run};
+pub(crate) use change::{grow, replace, shrink};
 pub(crate) use plan::Begun;
 pub(crate) use share::Step as ShareStep;
 

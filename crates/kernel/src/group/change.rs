@@ -1,0 +1,156 @@
+//! `grow`, `shrink`, `replace`: what becomes of a group after it was made.
+
+use super::{
+    acts::{Said, Words, count_of, too_few, usage},
+    plan::{Begun, Pick},
+};
+use crate::{Kernel, gone, query::Query, ranks::RankSet, words::lossy};
+use alloc::{format, vec::Vec};
+use op::{Errno, Error, Result, SessionId};
+
+pub(crate) fn grow(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    let [count] = words else { return Err(usage("grow")) };
+    let count = count_of("grow", count)?;
+    k.can_be_group(id, "grow")?;
+    let size = k.room_for_ranks(id, count)?;
+    let said = Said { id, verb: "grow", words, dry };
+    if let Some(begun) = k.passed_up(&said, None)? {
+        return Ok(begun);
+    }
+    let before = k.session(id)?.size();
+    let group = k.group(id).filter(|group| group.size > 0).ok_or_else(|| no_group(id, "grow"))?;
+    let (runs, terms, new) = (group.runs, group.terms.clone(), RankSet::from_range(before..size));
+    if !group.pins.is_empty() {
+        let cause = "grow: this group has one member on each node; there is nothing to add";
+        return Err(Error::new(Errno::INVAL, cause));
+    }
+    let query = Query::parse(&terms)?;
+    let picks = if runs { Vec::new() } else { k.choose(&query, &new, false) };
+    let got: usize = picks.iter().map(|pick| pick.ranks.len()).sum();
+    if !runs && got < new.len() {
+        return Err(too_few(k, &query, count, &terms));
+    }
+    if dry {
+        k.would_place(id, &picks, &RankSet::new());
+        return Ok(Begun::default());
+    }
+    let group = k.group_mut(id).ok_or_else(|| gone(id))?;
+    group.size = size;
+    if runs {
+        group.queue.union_with(&new);
+        k.groups.waiting.insert(id);
+        k.groups.replan = true;
+    }
+    k.journal_group(id);
+    k.settle_life(id);
+    Ok(k.make(id, &picks, false, true))
+}
+
+pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    let [count] = words else { return Err(usage("shrink")) };
+    let count = count_of("shrink", count)?;
+    k.can_be_group(id, "shrink")?;
+    let said = Said { id, verb: "shrink", words, dry };
+    if let Some(begun) = k.passed_up(&said, None)? {
+        return Ok(begun);
+    }
+    let before = k.session(id)?.size();
+    if count > before {
+        return Err(Error::new(
+            Errno::INVAL,
+            format!("shrink {count}: session {} has {before} members", id.0),
+        ));
+    }
+    let going = RankSet::from_range(before - count..before);
+    if dry {
+        let why = Pick {
+            node: k.node.id,
+            name: k.node.name.clone(),
+            ranks: going,
+            why: "it would be freed".into(),
+        };
+        k.would_place(id, &[why], &RankSet::new());
+        return Ok(Begun::default());
+    }
+    let fan = k.share_fan(id, Some(&going), b"free");
+    let session = k.sessions.get(&id).ok_or_else(|| gone(id))?;
+    let here: Vec<(u32, SessionId)> =
+        going.iter().filter_map(|rank| Some((rank, session.member(rank)?))).collect();
+    let reached = going.len();
+    for (rank, member) in here {
+        k.let_go(id, rank, member);
+    }
+    let group = k.group_mut(id).ok_or_else(|| gone(id))?;
+    group.queue.subtract(&going);
+    group.size = before - count;
+    for rank in going.iter() {
+        k.member_freed(id, rank);
+    }
+    k.journal_group(id);
+    k.group_changed(id);
+    Ok(Begun { fan, reached, ..Begun::default() })
+}
+
+pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
+    let [ranks] = words else { return Err(usage("replace")) };
+    let ranks = RankSet::parse(&lossy(ranks))?;
+    k.can_be_group(id, "replace")?;
+    let said = Said { id, verb: "replace", words, dry };
+    if let Some(begun) = k.passed_up(&said, None)? {
+        return Ok(begun);
+    }
+    let group = k.group(id).filter(|group| group.size > 0).ok_or_else(|| no_group(id, "replace"))?;
+    let mut not = ranks.clone();
+    not.subtract(&group.active);
+    if let Some(rank) = not.first() {
+        let how = if group.queue.contains(rank) {
+            "waits still"
+        } else if group.has(rank) {
+            "has ended"
+        } else {
+            "is not there"
+        };
+        return Err(Error::new(
+            Errno::SRCH,
+            format!("replace {rank}: rank {rank} of session {} {how}", id.0),
+        ));
+    }
+    if dry {
+        let why =
+            Pick { node: k.node.id, name: k.node.name.clone(), ranks, why: "it would be replaced".into() };
+        k.would_place(id, &[why], &RankSet::new());
+        return Ok(Begun::default());
+    }
+    let runs = group.runs || group.started;
+    let line: &[u8] = if runs { b"try kill" } else { b"free" };
+    let fan = k.share_fan(id, Some(&ranks), line);
+    let reached = ranks.len();
+    for rank in ranks.iter() {
+        let here = k.sessions.get(&id).and_then(|s| s.member(rank));
+        let is_running = here.and_then(|id| k.sessions.get(&id)).is_some_and(|s| s.runs());
+        if runs && (here.is_none() || is_running) {
+            // It is made anew when it has ended.
+            if let Some(group) = k.group_mut(id) {
+                group.replacing.insert(rank);
+            }
+            here.into_iter().for_each(|member| k.end_politely(member));
+            continue;
+        }
+        here.into_iter().for_each(|member| k.let_go(id, rank, member));
+        k.member_freed(id, rank);
+        if let Some(group) = k.group_mut(id) {
+            let again = group.again(rank) + 1;
+            group.tries.insert(rank, again);
+            group.queue.insert(rank);
+            k.append(format!("again {} {rank} {again}", id.0).into_bytes());
+        }
+        k.groups.waiting.insert(id);
+        k.groups.replan = true;
+    }
+    Ok(Begun { fan, reached, ..Begun::default() })
+}
+
+fn no_group(id: SessionId, verb: &str) -> Error {
+    let cause = format!("{verb}: session {} has no members; `res` or `run` makes some", id.0);
+    Error::new(Errno::INVAL, cause)
+}
