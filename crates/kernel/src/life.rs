@@ -794,7 +794,9 @@ impl Kernel {
             Some(journal::Line::Session(mut session)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
                 // What it has as a group is in lines of its own.
-                session.group = self.sessions.get_mut(&session.id).and_then(|before| before.group.take());
+                if let Some(before) = self.sessions.get_mut(&session.id) {
+                    (session.group, session.flow) = (before.group.take(), before.flow.take());
+                }
                 self.sessions.insert(session.id, session);
             }
             None if self.recall_flow(line).is_some() => {}
@@ -885,6 +887,10 @@ impl Kernel {
         let unknown: BTreeSet<Uid> = named.flatten().filter(|uid| !self.users.contains_key(uid)).collect();
         self.out.extend(unknown.into_iter().map(|uid| Effect::FindUser(uid.0.to_string())));
         self.groups_recalled();
+        for session in self.sessions.values_mut().filter(|session| session.is_group()) {
+            // What was collected is collected anew.
+            session.output = Default::default();
+        }
         self.recalled = true;
         self.rewrite_journal();
     }
