@@ -14,6 +14,7 @@ mod facts;
 mod jobs;
 mod modifiers;
 mod order;
+mod sessions;
 mod sets;
 mod shown;
 pub(crate) mod table;

@@ -1,15 +1,15 @@
 //! The kernel's part of collecting: spools of members here and files of shares are read as the merge wants them, and what
 //! comes out is written to the group's own spool.
 
+mod shares;
+
 use super::{
-    Channel, End,
+    Channel,
     merge::{Merge, SourceId},
 };
-use crate::{
-    ClientId, Effect, Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet, session::State,
-};
+use crate::{ClientId, Effect, Kernel, limits, park::On, ranks::RankSet, session::State};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
-use op::{Access, Act, Errno, Error, Fid, Op, Reply, SessionId, Stream};
+use op::{Act, Errno, Error, Fid, SessionId, Stream};
 
 /// One output of a group that is being collected.
 #[derive(Debug)]
@@ -335,116 +335,4 @@ impl Kernel {
     }
 
     // ── shares ─────────────────────────────────────────────────────────────────────────────
-
-    fn read_share(&mut self, id: SessionId, collect: &mut Collect, stream: Stream, source: SourceId) {
-        let Some(share) = collect.shares.get_mut(&source) else { return };
-        let end = End::Out(stream, source);
-        match &mut share.channel {
-            Some(channel) if channel.open && !channel.busy => {
-                channel.busy = true;
-                let op = Op::Read {
-                    fid: channel.fid,
-                    offset: share.offset,
-                    count: limits::FLOW as u32,
-                    wait: true,
-                };
-                self.ask(channel.link, Lane::Bulk, Purpose::Flow { group: id, end }, op);
-            }
-            Some(_) => {}
-            None => {
-                let file = if stream == Stream::Out { "stdout" } else { "stderr" };
-                let access = Access { read: true, ..Access::default() };
-                share.channel = self.open_channel(id, share.no, file, access, end);
-            }
-        }
-    }
-
-    pub(super) fn open_channel(
-        &mut self,
-        id: SessionId,
-        no: u64,
-        file: &str,
-        access: Access,
-        end: End,
-    ) -> Option<Channel> {
-        let (link, names) = self.share_names(id, no, file)?;
-        let user = self.session(id).map(|s| self.user(s.owner).name.clone()).ok()?;
-        let purpose = || Purpose::Flow { group: id, end };
-        let fid = self.open_there(link, &user, &names, access, purpose).ok()?;
-        Some(Channel { link, fid, open: false, busy: false })
-    }
-
-    pub(super) fn collect_answered(
-        &mut self,
-        link: LinkId,
-        id: SessionId,
-        stream: Stream,
-        source: SourceId,
-        reply: Reply,
-    ) {
-        self.with_collect(id, stream, |k, collect| {
-            let Some(share) = collect.shares.get_mut(&source) else { return };
-            let Some(channel) = share.channel.as_mut().filter(|channel| channel.link == link) else { return };
-            match reply {
-                Reply::Opened(qid, _) => {
-                    channel.open = true;
-                    let before = share.version.replace(qid.version);
-                    if before.is_some_and(|before| before != qid.version) {
-                        match collect.merge.again(source) {
-                            Some(from_the_start) => {
-                                share.offset = if from_the_start { 0 } else { share.offset }
-                            }
-                            None => {
-                                let no = share.no;
-                                k.end_share(collect, source);
-                                let text =
-                                    format!("share {no}: its node was restarted in the middle of a record");
-                                k.flow_failed(id, text);
-                                return;
-                            }
-                        }
-                    }
-                    k.read_share(id, collect, stream, source);
-                }
-                Reply::Data(data) if data.is_empty() => k.end_share(collect, source),
-                Reply::Data(data) => {
-                    channel.busy = false;
-                    share.offset += data.len() as u64;
-                    collect.merge.push(source, &data);
-                    if collect.merge.wants(source) {
-                        k.read_share(id, collect, stream, source);
-                    }
-                }
-                Reply::Failed(error)
-                    if error.errno == Errno::HOSTUNREACH || !k.cloud.links.contains_key(&link) =>
-                {
-                    // It may come back; if it does not, it is told as lost.
-                    share.channel = None;
-                }
-                Reply::Failed(error) => {
-                    k.end_share(collect, source);
-                    k.flow_failed(id, format!("a share's output: {error}"));
-                }
-                _ => {}
-            }
-        });
-    }
-
-    fn end_share(&mut self, collect: &mut Collect, source: SourceId) {
-        if let Some(share) = collect.shares.get_mut(&source)
-            && let Some(channel) = share.channel.take()
-        {
-            self.clunk_there(channel.link, Lane::Bulk, channel.fid);
-        }
-        collect.shares.remove(&source);
-        collect.merge.close(source);
-    }
-
-    pub(super) fn collect_share_lost(&mut self, id: SessionId, stream: Stream, no: u64) {
-        self.with_collect(id, stream, |k, collect| {
-            if let Some(source) = collect.by_share.get(&no).copied() {
-                k.end_share(collect, source);
-            }
-        });
-    }
 }

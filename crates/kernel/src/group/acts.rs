@@ -12,12 +12,7 @@ use crate::{
     session::State,
     words::lossy,
 };
-use alloc::{
-    format,
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 use op::{Errno, Error, NodeId, Result, SessionId};
 
 pub(super) type Words<'a> = &'a [Vec<u8>];
