@@ -110,6 +110,8 @@ pub(crate) struct Groups {
     deadlines: BTreeSet<(Mono, SessionId, u64)>,
     /// Some share is cut off.
     cut: bool,
+    /// When shares that are out of reach are looked for again.
+    look_at: Option<Mono>,
 }
 
 impl Group {
@@ -208,10 +210,13 @@ impl Kernel {
     /// A rank has ended: for good, or to be made anew.
     fn rank_ended(&mut self, id: SessionId, end: End) {
         let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
-        if end.again < group.again(end.rank) || !group.active.remove(end.rank) {
+        // While the parent is asked how many there are, one that is new may have ended already.
+        let is_new = group.growing && end.rank >= group.size;
+        if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || is_new) {
             return;
         }
         let rank = end.rank;
+        group.size = group.size.max(rank + 1);
         let held = group.placed.remove(&rank);
         let failed = end.how != How::Code(0);
         let replaced = group.replacing.remove(rank);

@@ -111,6 +111,8 @@ impl Kernel {
                 group.terms = terms.collect();
                 group.words = words.iter().skip(7 + group.terms.len()).cloned().collect();
                 group.size = size.parse().ok().filter(|n| *n <= crate::limits::MEMBERS)?;
+                // Those that were given back are not there any more.
+                group.active = group.active.intersection(&RankSet::from_range(0..group.size));
                 group.is_share = kind.starts_with("share-");
                 let kind = kind.trim_start_matches("share-");
                 (group.width, group.retry) = (width.parse().ok(), retry.parse().ok()?);

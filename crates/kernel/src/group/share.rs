@@ -58,8 +58,13 @@ pub(crate) enum Step {
     Named,
     Setup,
     Line(Line),
-    Wait { read: bool },
-    Size,
+    Wait {
+        read: bool,
+    },
+    /// How many members there are now; a line is not answered before that is known.
+    Size {
+        fan: Option<u64>,
+    },
 }
 
 /// Who waits for a line, and whether it reserves.
@@ -201,13 +206,23 @@ impl Kernel {
         if let (Step::Line(line), _) = (step, linked) {
             return self.line_answered(group, no, line, reply);
         }
+        if let Step::Size { fan: Some(fan) } = step {
+            self.fan_answered(link, fan, true, Reply::Wrote(0));
+        }
         if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
             return;
         }
         match (step, reply) {
+            (Step::Open | Step::Wait { .. }, Reply::Failed(error))
+                if error.errno == Errno::HOSTUNREACH
+                    && self.share(group, no).is_some_and(|share| share.id.is_some()) =>
+            {
+                self.out_of_reach(group, no);
+            }
             (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
                 self.share_refused(group, no, error)
             }
+            (Step::Open, Reply::Opened(..)) => self.in_time(group, no),
             (Step::Named, Reply::Data(data)) => {
                 let id = lossy(&data).trim().parse().ok();
                 if let Some(share) = self.share_mut(group, no) {
@@ -217,6 +232,9 @@ impl Kernel {
                     self.journal_share(group, no);
                     self.open_wait(group, no);
                     self.flows.insert(group);
+                    if self.sessions.get(&group).is_some_and(|session| session.life.keep) {
+                        self.tell_share(group, no, b"keep".to_vec(), Line::PLAIN);
+                    }
                 }
             }
             (Step::Setup, _) => {
@@ -229,12 +247,12 @@ impl Kernel {
             }
             (Step::Wait { read: true }, Reply::Data(data)) => self.wait_read(group, no, &data),
             (Step::Wait { .. }, Reply::Failed(error)) => self.share_refused(group, no, error),
-            (Step::Size, Reply::Data(data)) => {
+            (Step::Size { .. }, Reply::Data(data)) => {
                 let text = lossy(&data);
                 let size = text.lines().find_map(|line| line.strip_prefix("size=")?.parse().ok());
                 self.resized_above(group, no, size.unwrap_or(0));
             }
-            (Step::Open | Step::Named | Step::Wait { .. } | Step::Size | Step::Line(_), _) => {}
+            (Step::Open | Step::Named | Step::Wait { .. } | Step::Size { .. } | Step::Line(_), _) => {}
         }
     }
 
@@ -334,7 +352,10 @@ impl Kernel {
         let link = self.share(group, no).and_then(|share| share.at).map_or(LinkId::FILES, |(link, _)| link);
         if line.resizes {
             // Also when it failed: it may have come some of its way.
-            self.ask_size(group, no);
+            let fan = line.fan.filter(|_| !matches!(reply, Reply::Failed(_)));
+            if self.ask_size(group, no, fan) {
+                return;
+            }
         }
         let reply = match reply {
             Reply::Failed(error) => {
@@ -355,14 +376,16 @@ impl Kernel {
     }
 
     /// A share above says how many members there are now.
-    fn ask_size(&mut self, group: SessionId, no: u64) {
-        let Some((link, names)) = self.share_names(group, no, "info") else { return };
-        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+    /// Whether whoever waits for the line is told when that is known.
+    fn ask_size(&mut self, group: SessionId, no: u64, fan: Option<u64>) -> bool {
+        let Some((link, names)) = self.share_names(group, no, "info") else { return false };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return false };
         let purpose = || Purpose::Nobody { clunk: None };
-        let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) else { return };
+        let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) else { return false };
         let read = Op::Read { fid, offset: 0, count: limits::FAR_IO as u32, wait: true };
-        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Size }, read);
+        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Size { fan } }, read);
         self.clunk_there(link, Lane::Control, fid);
+        fan.is_some()
     }
 
     fn resized_above(&mut self, group: SessionId, no: u64, size: u32) {
@@ -382,6 +405,8 @@ impl Kernel {
         if let Some(share) = group.shares.get_mut(&no) {
             share.ranks = all;
         }
+        let active = group.active.clone();
+        self.journal_place(id, Some(no), NodeId::default(), &active);
         self.journal_group(id);
         self.group_changed(id);
     }
@@ -503,20 +528,46 @@ impl Kernel {
         let Some(share) = self.share_mut(group, no) else { return };
         share.at = Some((link, fid));
         share.held_back = None;
-        let (up, deadline) = (share.up, share.deadline.take());
-        if let Some(at) = deadline {
-            self.groups.deadlines.remove(&(at, group, no));
-        }
+        let up = share.up;
         self.open_wait(group, no);
         self.flow_share_back(group, no);
         match up {
-            true => self.ask_size(group, no),
+            true => drop(self.ask_size(group, no, None)),
             false => self.tell_again(group, no),
         }
     }
 
+    /// It is held again, in time.
+    fn in_time(&mut self, group: SessionId, no: u64) {
+        if let Some(at) = self.share_mut(group, no).and_then(|share| share.deadline.take()) {
+            self.groups.deadlines.remove(&(at, group, no));
+        }
+    }
+
+    /// Somewhere on the way to a share there is no way now: it is not gone for that, and is looked for again.
+    fn out_of_reach(&mut self, group: SessionId, no: u64) {
+        let now = self.clock.mono;
+        let Some(life) = self.sessions.get(&group).map(|session| session.life) else { return };
+        let Some(share) = self.share_mut(group, no) else { return };
+        let (at, wait) = (share.at.take(), share.wait.take());
+        if !life.keep {
+            let at = *share.deadline.get_or_insert(now + life.lease + limits::LOST);
+            self.groups.deadlines.insert((at, group, no));
+        }
+        if let Some((link, fid)) = at {
+            self.clunk_there(link, Lane::Control, fid);
+            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
+        }
+        self.groups.cut = true;
+        self.groups.look_at.get_or_insert(now + limits::PUSH);
+    }
+
     /// Time is up for shares that did not come back.
     pub(crate) fn ring_shares(&mut self) {
+        if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
+            self.groups.look_at = None;
+            self.shares_back();
+        }
         while let Some(&(at, group, no)) = self.groups.deadlines.first()
             && at <= self.clock.mono
         {
@@ -532,7 +583,7 @@ impl Kernel {
     }
 
     pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
-        self.groups.deadlines.first().map(|(at, ..)| *at)
+        self.groups.deadlines.first().map(|(at, ..)| *at).into_iter().chain(self.groups.look_at).min()
     }
 
     /// After a restart: every share is to be found again.

@@ -27,10 +27,9 @@ pub(super) struct Setup {
 pub(super) fn setup_lines(k: &Kernel, session: &Session) -> Setup {
     let mut lines: Vec<Vec<Vec<u8>>> = Vec::new();
     let mut say = |words: &[&[u8]]| lines.push(words.iter().map(|w| w.to_vec()).collect());
-    say(&[if session.life.keep { b"keep" } else { b"killonclose" }]);
-    if !session.life.keep {
-        say(&[b"lease", format!("{}ms", session.life.lease.as_millis()).as_bytes()]);
-    }
+    // Nobody would find one that is kept and whose number was never heard: `keep` is said when that is known.
+    say(&[b"killonclose"]);
+    say(&[b"lease", format!("{}ms", session.life.lease.as_millis()).as_bytes()]);
     for (key, value) in &session.tags {
         say(&[b"tag", format!("{key}={value}").as_bytes()]);
     }
