@@ -12,6 +12,11 @@ impl Counters {
         *self.0.entry(what).or_default() += 1;
     }
 
+    /// So many times more.
+    pub fn count_many(&mut self, what: &'static str, times: usize) {
+        *self.0.entry(what).or_default() += times as u64;
+    }
+
     /// How often.
     pub fn of(&self, what: &str) -> u64 {
         self.0.get(what).copied().unwrap_or(0)

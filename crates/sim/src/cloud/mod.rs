@@ -17,6 +17,7 @@ pub mod client;
 mod errand;
 pub mod faults;
 pub mod files;
+pub mod groups;
 mod host;
 mod lanes;
 mod link;
