@@ -15,6 +15,7 @@
 
 mod acts;
 mod change;
+mod held;
 mod kept;
 mod plan;
 mod share;

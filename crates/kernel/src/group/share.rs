@@ -21,30 +21,30 @@ use op::{Access, Errno, Error, Fid, Mono, NodeId, Op, Reply, Result, SessionId};
 /// The ranks of a group that are below another node, or above this one.
 #[derive(Debug)]
 pub(crate) struct Share {
-    peer: NodeId,
+    pub(super) peer: NodeId,
     pub(super) name: Arc<str>,
     pub(super) up: bool,
     /// Over which link it is held open, by which fid.
-    at: Option<(LinkId, Fid)>,
+    pub(super) at: Option<(LinkId, Fid)>,
     /// The session's number there, when it is known.
-    id: Option<u64>,
+    pub(super) id: Option<u64>,
     /// Ranks that were made there, and are not made elsewhere since.
     pub(super) ranks: RankSet,
-    wait: Option<Wait>,
+    pub(super) wait: Option<Wait>,
     /// While it is being set up as another user, what it is told next.
-    held_back: Option<Vec<(Vec<u8>, Line)>>,
+    pub(super) held_back: Option<Vec<(Vec<u8>, Line)>>,
     /// Lines it was told.
     told: u64,
     /// When it is given up, if it does not come back.
-    deadline: Option<Mono>,
+    pub(super) deadline: Option<Mono>,
     /// What is wrong with it: nothing is asked of it any more.
     pub(super) refused: Option<Error>,
 }
 
 /// Its `wait`, as far as it was read.
 #[derive(Debug)]
-struct Wait {
-    fid: Fid,
+pub(super) struct Wait {
+    pub(super) fid: Fid,
     /// How many lines it had been told when it was read last.
     reading: Option<u64>,
     offset: u64,
@@ -81,15 +81,15 @@ impl Line {
     pub(super) const PLAIN: Line = Line { fan: None, all_or_nothing: false, resizes: false };
 }
 
-const BOTH: Access = Access { read: true, write: true, truncate: false };
+pub(super) const BOTH: Access = Access { read: true, write: true, truncate: false };
 const READ: Access = Access { read: true, write: false, truncate: false };
 
 impl Kernel {
-    fn share_mut(&mut self, group: SessionId, no: u64) -> Option<&mut Share> {
+    pub(super) fn share_mut(&mut self, group: SessionId, no: u64) -> Option<&mut Share> {
         self.sessions.get_mut(&group)?.group.as_deref_mut()?.shares.get_mut(&no)
     }
 
-    fn share(&self, group: SessionId, no: u64) -> Option<&Share> {
+    pub(super) fn share(&self, group: SessionId, no: u64) -> Option<&Share> {
         self.group(group)?.shares.get(&no)
     }
 
@@ -256,7 +256,7 @@ impl Kernel {
         }
     }
 
-    fn open_wait(&mut self, group: SessionId, no: u64) {
+    pub(super) fn open_wait(&mut self, group: SessionId, no: u64) {
         let Some((link, names)) = self.share_names(group, no, "wait") else { return };
         let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
         let purpose = || Purpose::Share { group, share: no, step: Step::Wait { read: false } };
@@ -280,7 +280,7 @@ impl Kernel {
     }
 
     /// Which link leads to a share's node, and what that is called there.
-    fn share_route(&self, share: &Share) -> Option<(LinkId, Vec<String>)> {
+    pub(super) fn share_route(&self, share: &Share) -> Option<(LinkId, Vec<String>)> {
         let above = self.cloud.above;
         let is_there = |link: &LinkId| {
             self.cloud.links.get(link).and_then(|tie| tie.peer.as_ref()).is_some_and(|p| p.id == share.peer)
@@ -290,7 +290,8 @@ impl Kernel {
         }
         let known = self.node_no(share.peer).and_then(|no| self.cloud.known(no));
         let via = known.filter(|known| known.down.is_none()).and_then(|known| known.via);
-        let link = via.or(above.filter(|_| share.up))?;
+        // The parent may know where it has gone.
+        let link = via.or(above)?;
         let name = known.map_or(&share.name, |known| &known.name);
         Some((link, alloc::vec!["net".into(), String::from(&**name)]))
     }
@@ -377,7 +378,7 @@ impl Kernel {
 
     /// A share above says how many members there are now.
     /// Whether whoever waits for the line is told when that is known.
-    fn ask_size(&mut self, group: SessionId, no: u64, fan: Option<u64>) -> bool {
+    pub(super) fn ask_size(&mut self, group: SessionId, no: u64, fan: Option<u64>) -> bool {
         let Some((link, names)) = self.share_names(group, no, "info") else { return false };
         let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return false };
         let purpose = || Purpose::Nobody { clunk: None };
@@ -412,7 +413,7 @@ impl Kernel {
     }
 
     /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
-    fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
+    pub(super) fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
         let owner = self.sessions.get(&group).map(|s| s.owner);
         let Some(g) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
         let Some(share) = g.shares.get_mut(&no).filter(|share| share.refused.is_none()) else { return };
@@ -472,129 +473,6 @@ impl Kernel {
         for (_, line) in share.held_back.into_iter().flatten() {
             if let Some(fan) = line.fan {
                 self.fan_answered(LinkId::FILES, fan, true, Reply::errno(Errno::STALE));
-            }
-        }
-    }
-
-    // ── links come and go ──────────────────────────────────────────────────────────────────
-
-    /// A link is gone: what was held over it has its lease to come back.
-    pub(crate) fn shares_cut(&mut self, link: LinkId) {
-        let now = self.clock.mono;
-        let mut unsaid = Vec::new();
-        for (id, session) in &mut self.sessions {
-            let life = session.life;
-            let shares = session.group.iter_mut().flat_map(|group| &mut group.shares);
-            for (no, share) in shares.filter(|(_, share)| share.at.is_some_and(|(at, _)| at == link)) {
-                (share.at, share.wait) = (None, None);
-                unsaid.extend(share.held_back.take().into_iter().flatten());
-                // A kept share lives on there, so nothing of it may be made elsewhere.
-                share.deadline = (!life.keep || share.id.is_none()).then(|| now + life.lease + limits::LOST);
-                self.groups.deadlines.extend(share.deadline.map(|at| (at, *id, *no)));
-                self.groups.cut = true;
-            }
-        }
-        for fan in unsaid.into_iter().filter_map(|(_, line)| line.fan) {
-            let error = Error::new(Errno::HOSTUNREACH, "the link broke before it was told");
-            self.fan_answered(link, fan, true, Reply::Failed(error));
-        }
-    }
-
-    /// Some node may be reached again: shares that are there are held again, and told what they may have missed.
-    pub(crate) fn shares_back(&mut self) {
-        if !self.groups.cut {
-            return;
-        }
-        let (mut back, mut still) = (Vec::new(), false);
-        for (id, session) in &self.sessions {
-            let Some(group) = session.group.as_deref() else { continue };
-            let cut =
-                group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
-            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s).is_some());
-            still |= !not.is_empty();
-            back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
-        }
-        self.groups.cut = still;
-        for (group, no) in back {
-            self.hold_again(group, no);
-        }
-    }
-
-    fn hold_again(&mut self, group: SessionId, no: u64) {
-        let Some((link, names)) = self.share_names(group, no, "ctl") else { return };
-        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
-        let purpose = || Purpose::Share { group, share: no, step: Step::Open };
-        let Ok(fid) = self.open_there(link, &user, &names, BOTH, purpose) else { return };
-        let Some(share) = self.share_mut(group, no) else { return };
-        share.at = Some((link, fid));
-        share.held_back = None;
-        let up = share.up;
-        self.open_wait(group, no);
-        self.flow_share_back(group, no);
-        match up {
-            true => drop(self.ask_size(group, no, None)),
-            false => self.tell_again(group, no),
-        }
-    }
-
-    /// It is held again, in time.
-    fn in_time(&mut self, group: SessionId, no: u64) {
-        if let Some(at) = self.share_mut(group, no).and_then(|share| share.deadline.take()) {
-            self.groups.deadlines.remove(&(at, group, no));
-        }
-    }
-
-    /// Somewhere on the way to a share there is no way now: it is not gone for that, and is looked for again.
-    fn out_of_reach(&mut self, group: SessionId, no: u64) {
-        let now = self.clock.mono;
-        let Some(life) = self.sessions.get(&group).map(|session| session.life) else { return };
-        let Some(share) = self.share_mut(group, no) else { return };
-        let (at, wait) = (share.at.take(), share.wait.take());
-        if !life.keep {
-            let at = *share.deadline.get_or_insert(now + life.lease + limits::LOST);
-            self.groups.deadlines.insert((at, group, no));
-        }
-        if let Some((link, fid)) = at {
-            self.clunk_there(link, Lane::Control, fid);
-            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
-        }
-        self.groups.cut = true;
-        self.groups.look_at.get_or_insert(now + limits::PUSH);
-    }
-
-    /// Time is up for shares that did not come back.
-    pub(crate) fn ring_shares(&mut self) {
-        if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
-            self.groups.look_at = None;
-            self.shares_back();
-        }
-        while let Some(&(at, group, no)) = self.groups.deadlines.first()
-            && at <= self.clock.mono
-        {
-            self.groups.deadlines.pop_first();
-            let Some(share) = self.share_mut(group, no) else { continue };
-            share.deadline = None;
-            let name = share.name.clone();
-            let cause = format!(
-                "{name} has not come back in time: what ran below it has ended, unless it had ended before"
-            );
-            self.share_refused(group, no, Error::new(Errno::HOSTUNREACH, cause));
-        }
-    }
-
-    pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
-        self.groups.deadlines.first().map(|(at, ..)| *at).into_iter().chain(self.groups.look_at).min()
-    }
-
-    /// After a restart: every share is to be found again.
-    pub(crate) fn shares_recalled(&mut self) {
-        let now = self.clock.mono;
-        for (id, session) in &mut self.sessions {
-            let (lease, keep) = (session.life.lease, session.life.keep);
-            for (no, share) in session.group.iter_mut().flat_map(|g| &mut g.shares) {
-                share.deadline = (!keep || share.id.is_none()).then(|| now + lease + limits::LOST);
-                self.groups.cut = true;
-                self.groups.deadlines.extend(share.deadline.map(|at| (at, *id, *no)));
             }
         }
     }

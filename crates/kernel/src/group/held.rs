@@ -1,0 +1,156 @@
+//! How shares are held: what becomes of them when links break and come back, and when they are given up.
+//!
+//! ```text
+//!   held ── the link breaks ──▶ cut off ── a way is found ──▶ held, told again what it may have missed
+//!                                  └────── its time is up ──▶ given up: its ranks have ended
+//! ```
+
+use super::share::{BOTH, Share, Step};
+use crate::{Kernel, Lane, LinkId, far::Purpose, limits};
+use alloc::{collections::BTreeSet, format, vec::Vec};
+use op::{Errno, Error, Mono, NodeId, Reply, SessionId};
+
+impl Kernel {
+    /// A link is gone: what was held over it has its lease to come back.
+    pub(crate) fn shares_cut(&mut self, link: LinkId) {
+        let held = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link);
+        let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
+        let cut = groups.flat_map(|(id, group)| group.shares.iter().filter(held).map(move |(no, _)| (id, *no)));
+        let cut: Vec<(SessionId, u64)> = cut.collect();
+        let mut unsaid = Vec::new();
+        for (id, no) in cut {
+            if let Some(share) = self.share_mut(id, no) {
+                (share.at, share.wait) = (None, None);
+                unsaid.extend(share.held_back.take().into_iter().flatten());
+            }
+            self.give_it_time(id, no);
+        }
+        for fan in unsaid.into_iter().filter_map(|(_, line)| line.fan) {
+            let error = Error::new(Errno::HOSTUNREACH, "the link broke before it was told");
+            self.fan_answered(link, fan, true, Reply::Failed(error));
+        }
+    }
+
+    /// When a share that is cut off is given up. Each level below it notices only when the one above has ended what it had, so each
+    /// has its lease. A kept share lives on there, so nothing of it may ever be made elsewhere.
+    fn give_it_time(&mut self, id: SessionId, no: u64) {
+        self.groups.cut = true;
+        let Some(life) = self.sessions.get(&id).map(|session| session.life) else { return };
+        let levels = self.levels_below(id, no);
+        let at = self.clock.mono + (life.lease + limits::LOST) * levels;
+        let Some(share) = self.share_mut(id, no) else { return };
+        if (!life.keep || share.id.is_none()) && share.deadline.is_none() {
+            share.deadline = Some(at);
+            self.groups.deadlines.insert((at, id, no));
+        }
+    }
+
+    /// How many links one after the other lead to the farthest member of a share.
+    fn levels_below(&self, id: SessionId, no: u64) -> u32 {
+        let Some(group) = self.group(id) else { return 1 };
+        let Some(share) = group.shares.get(&no) else { return 1 };
+        let nodes: BTreeSet<NodeId> =
+            share.ranks.iter().filter_map(|rank| group.placed.get(&rank).copied()).collect();
+        let depth = |mut at: NodeId| {
+            let mut depth = 1;
+            while let Some(known) = self.node_no(at).and_then(|no| self.cloud.known(no))
+                && known.parent != self.node.id
+                && depth < limits::DEPTH as u32
+            {
+                (at, depth) = (known.parent, depth + 1);
+            }
+            depth
+        };
+        nodes.into_iter().map(depth).max().unwrap_or(1)
+    }
+
+    /// Some node may be reached again: shares that are there are held again, and told what they may have missed.
+    pub(crate) fn shares_back(&mut self) {
+        if !self.groups.cut {
+            return;
+        }
+        let (mut back, mut still) = (Vec::new(), false);
+        for (id, session) in &self.sessions {
+            let Some(group) = session.group.as_deref() else { continue };
+            let cut =
+                group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
+            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s).is_some());
+            still |= !not.is_empty();
+            back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
+        }
+        self.groups.cut = still;
+        for (group, no) in back {
+            self.hold_again(group, no);
+        }
+    }
+
+    fn hold_again(&mut self, group: SessionId, no: u64) {
+        let Some((link, names)) = self.share_names(group, no, "ctl") else { return };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+        let purpose = || Purpose::Share { group, share: no, step: Step::Open };
+        let Ok(fid) = self.open_there(link, &user, &names, BOTH, purpose) else { return };
+        let Some(share) = self.share_mut(group, no) else { return };
+        share.at = Some((link, fid));
+        share.held_back = None;
+        let up = share.up;
+        self.open_wait(group, no);
+        self.flow_share_back(group, no);
+        match up {
+            true => drop(self.ask_size(group, no, None)),
+            false => self.tell_again(group, no),
+        }
+    }
+
+    /// It is held again, in time.
+    pub(super) fn in_time(&mut self, group: SessionId, no: u64) {
+        if let Some(at) = self.share_mut(group, no).and_then(|share| share.deadline.take()) {
+            self.groups.deadlines.remove(&(at, group, no));
+        }
+    }
+
+    /// Somewhere on the way to a share there is no way now: it is not gone for that, and is looked for again.
+    pub(super) fn out_of_reach(&mut self, group: SessionId, no: u64) {
+        let now = self.clock.mono;
+        let Some(share) = self.share_mut(group, no) else { return };
+        let (at, wait) = (share.at.take(), share.wait.take());
+        self.give_it_time(group, no);
+        if let Some((link, fid)) = at {
+            self.clunk_there(link, Lane::Control, fid);
+            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
+        }
+        self.groups.look_at.get_or_insert(now + limits::PUSH);
+    }
+
+    /// Time is up for shares that did not come back.
+    pub(crate) fn ring_shares(&mut self) {
+        if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
+            self.groups.look_at = None;
+            self.shares_back();
+        }
+        while let Some(&(at, group, no)) = self.groups.deadlines.first()
+            && at <= self.clock.mono
+        {
+            self.groups.deadlines.pop_first();
+            let Some(share) = self.share_mut(group, no) else { continue };
+            share.deadline = None;
+            let name = share.name.clone();
+            let cause = format!(
+                "{name} has not come back in time: what ran below it has ended, unless it had ended before"
+            );
+            self.share_refused(group, no, Error::new(Errno::HOSTUNREACH, cause));
+        }
+    }
+
+    pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
+        self.groups.deadlines.first().map(|(at, ..)| *at).into_iter().chain(self.groups.look_at).min()
+    }
+
+    /// After a restart: every share is to be found again.
+    pub(crate) fn shares_recalled(&mut self) {
+        let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
+        let all = groups.flat_map(|(id, group)| group.shares.keys().map(move |no| (id, *no)));
+        for (id, no) in all.collect::<Vec<_>>() {
+            self.give_it_time(id, no);
+        }
+    }
+}
