@@ -23,6 +23,8 @@ impl Kernel {
                 (share.at, share.wait) = (None, None);
                 unsaid.extend(share.held_back.take().into_iter().flatten());
             }
+            // However often it was cut off before: it was held until now, as far as its node knows.
+            self.in_time(id, no);
             self.give_it_time(id, no);
         }
         for fan in unsaid.into_iter().filter_map(|(_, line)| line.fan) {
@@ -45,8 +47,24 @@ impl Kernel {
         }
     }
 
+    /// The node in the middle has forgotten a share; what that had below it is cut off, and has its time to end.
+    pub(super) fn lost_between(&mut self, group: SessionId, no: u64, error: &Error) {
+        if let Some(owner) = self.sessions.get(&group).map(|s| s.owner) {
+            self.failed(Some(group), owner, "", "share", error);
+        }
+        let Some(share) = self.share_mut(group, no) else { return };
+        let (at, wait) = (share.at.take(), share.wait.take());
+        share.id = None;
+        if let Some((link, fid)) = at {
+            self.clunk_there(link, Lane::Control, fid);
+            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
+        }
+        self.in_time(group, no);
+        self.give_it_time(group, no);
+    }
+
     /// How many links one after the other lead to the farthest member of a share.
-    fn levels_below(&self, id: SessionId, no: u64) -> u32 {
+    pub(super) fn levels_below(&self, id: SessionId, no: u64) -> u32 {
         let Some(group) = self.group(id) else { return 1 };
         let Some(share) = group.shares.get(&no) else { return 1 };
         let nodes: BTreeSet<NodeId> =

@@ -95,13 +95,14 @@ impl Kernel {
 
     /// The share of a group over a link, made if there is none.
     pub(super) fn share_over(&mut self, group: SessionId, link: LinkId) -> Result<u64> {
+        let peer = self.cloud.links.get(&link).and_then(|tie| tie.peer.clone()).ok_or(Errno::STALE)?;
+        // One that is held through another node knows nothing of what is below that one.
         let over = |(_, share): &(&u64, &Share)| {
-            share.at.is_some_and(|(at, _)| at == link) && share.refused.is_none()
+            share.at.is_some_and(|(at, _)| at == link) && share.peer == peer.id && share.refused.is_none()
         };
         if let Some((no, _)) = self.group(group).and_then(|g| g.shares.iter().find(over)) {
             return Ok(*no);
         }
-        let peer = self.cloud.links.get(&link).and_then(|tie| tie.peer.clone()).ok_or(Errno::STALE)?;
         let session = self.session(group)?;
         let user = self.user(session.owner).name.clone();
         let setup = tell::setup_lines(self, session);
@@ -290,8 +291,7 @@ impl Kernel {
         }
         let known = self.node_no(share.peer).and_then(|no| self.cloud.known(no));
         let via = known.filter(|known| known.down.is_none()).and_then(|known| known.via);
-        // The parent may know where it has gone.
-        let link = via.or(above)?;
+        let link = via.or(above.filter(|_| share.up))?;
         let name = known.map_or(&share.name, |known| &known.name);
         Some((link, alloc::vec!["net".into(), String::from(&**name)]))
     }
@@ -414,6 +414,10 @@ impl Kernel {
 
     /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
     pub(super) fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
+        let gone = matches!(error.errno, Errno::NOENT | Errno::STALE | Errno::BADF);
+        if gone && self.levels_below(group, no) > 1 && self.share(group, no).is_some_and(|s| s.id.is_some()) {
+            return self.lost_between(group, no, &error);
+        }
         let owner = self.sessions.get(&group).map(|s| s.owner);
         let Some(g) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
         let Some(share) = g.shares.get_mut(&no).filter(|share| share.refused.is_none()) else { return };
