@@ -77,6 +77,8 @@ pub(crate) struct Group {
     crowd: bool,
     /// How many there are is being asked of the parent.
     growing: bool,
+    /// These are not made (`ranks=`), as far as that is known below the top.
+    left_out: RankSet,
     /// It is a share, and which ranks it was told to make.
     pub(crate) is_share: bool,
     made: RankSet,
@@ -119,6 +121,11 @@ impl Group {
     /// Whether nothing of it will end any more.
     pub(crate) fn is_over(&self) -> bool {
         self.queue.is_empty() && self.active.is_empty() && !self.growing
+    }
+
+    /// Whether it is not known yet how many they are.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.growing
     }
 
     /// Whether something of it may run, here or elsewhere.
@@ -212,7 +219,7 @@ impl Kernel {
     fn rank_ended(&mut self, id: SessionId, end: End) {
         let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
         // While the parent is asked how many there are, one that is new may have ended already.
-        let is_new = group.growing && end.rank >= group.size;
+        let is_new = group.growing && !group.log.iter().any(|known| known.rank == end.rank);
         if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || is_new) {
             return;
         }

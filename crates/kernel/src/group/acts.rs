@@ -238,7 +238,18 @@ pub(crate) fn run(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) ->
     let said = Said { id, verb: "run", words, dry };
     let sure = wanted.count.filter(|_| wanted.only.is_none());
     let command = crate::words::join(&wanted.words);
+    let left_out = match (wanted.count, &wanted.only) {
+        (Some(size), Some(_)) => {
+            let mut others = RankSet::from_range(0..size);
+            others.subtract(&wanted.ranks(size)?);
+            others
+        }
+        _ => RankSet::new(),
+    };
     if let Some(begun) = k.passed_up(&said, sure)? {
+        if let Some(group) = k.group_mut(id).filter(|_| !dry) {
+            group.left_out = left_out;
+        }
         if let Some(session) = k.sessions.get_mut(&id).filter(|_| !dry) {
             session.command = command.into();
             k.touch(id);

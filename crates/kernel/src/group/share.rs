@@ -401,6 +401,7 @@ impl Kernel {
         } else {
             let mut new = all.clone();
             new.subtract(&ended);
+            new.subtract(&group.left_out);
             group.active.union_with(&new);
         }
         if let Some(share) = group.shares.get_mut(&no) {
