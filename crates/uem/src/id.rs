@@ -28,7 +28,7 @@ pub(crate) struct Ids(pub(crate) Vec<Id>);
 impl Ids {
     /// Understands sessions and nodes, and sets of them.
     pub(crate) fn parse(text: &str) -> Result<Ids, String> {
-        names::expand(text)?.iter().map(|name| Id::parse_any(name)).collect::<Result<_, _>>().map(Ids)
+        names::expand_set(text)?.iter().map(|name| Id::parse_any(name)).collect::<Result<_, _>>().map(Ids)
     }
 
     /// Understands sessions and sets of them, no nodes.

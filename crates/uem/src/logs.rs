@@ -59,6 +59,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                 stream.offset += data.len() as u64;
                 stream.ask(&mut node, args.follow);
             }
+            // Of a group that has ended, all comes as soon as it is asked for.
+            Reply::Failed(error) if error.errno == Errno::AGAIN && has_ended(&mut node, stream.id)? => {
+                stream.ask(&mut node, true);
+            }
             // Nothing more so far.
             Reply::Failed(error) if error.errno == Errno::AGAIN => stream.finish()?,
             // It rolls: what its reader in the foreground has, is gone.
@@ -148,6 +152,11 @@ impl Stream<'_> {
             _ => io::stderr().write_all(data),
         }
     }
+}
+
+fn has_ended(node: &mut Connection, id: &Id) -> Result<bool, Failure> {
+    let info = node.read_file(&id.file("info.json")).map_err(|error| id.failed(node, error))?;
+    Ok(tree::text(&tree::record(&info)?, "state") == "ended")
 }
 
 /// From where on a rolling session keeps its output.

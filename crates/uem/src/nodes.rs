@@ -17,20 +17,25 @@ pub(crate) struct Found {
 
 /// The nodes of these places, each once; of all places if there are none named.
 pub(crate) fn nodes(node: &mut Connection, places: &[Ons]) -> Result<Vec<Record>, Failure> {
-    let mut dirs: Vec<&str> = places.iter().flat_map(|ons| &ons.0).map(|on| on.dir.as_str()).collect();
+    let none = BTreeSet::new();
+    let mut dirs: Vec<(&str, &BTreeSet<String>)> =
+        places.iter().flat_map(|ons| ons.all.iter().map(|on| (on.dir.as_str(), &ons.but))).collect();
     if dirs.is_empty() {
-        dirs.push("");
+        dirs.push(("", &none));
     }
-    let files: Vec<String> = dirs.iter().map(|dir| format!("{dir}/status.json")).collect();
+    let files: Vec<String> = dirs.iter().map(|(dir, _)| format!("{dir}/status.json")).collect();
     let mut all = Vec::new();
     let mut seen = BTreeSet::new();
-    for (dir, answer) in dirs.iter().zip(tree::read_all(node, &files)) {
+    for ((dir, but), answer) in dirs.iter().zip(tree::read_all(node, &files)) {
         let text = answer.map_err(|error| {
             let (at, error) = tree::reason(node, dir, error);
             tree::no_node(dir, at, error)
         })?;
         let records = tree::records(&text)?.into_iter();
-        all.extend(records.filter(|record| seen.insert(tree::text(record, "node"))));
+        all.extend(records.filter(|record| {
+            let name = tree::text(record, "node");
+            !but.contains(&name) && seen.insert(name)
+        }));
     }
     Ok(all)
 }
@@ -61,8 +66,11 @@ pub(crate) fn sessions(node: &mut Connection, places: &[Ons], file: &str) -> Res
     if let Some(error) = node.gone() {
         return Err(error.clone().into());
     }
+    // A group has its members' rows too, on each node that hands some of it on.
+    let mut seen = BTreeSet::new();
     for text in tree::read_all(node, &files).into_iter().filter_map(Result::ok) {
-        found.sessions.extend(tree::records(&text)?);
+        let records = tree::records(&text)?.into_iter();
+        found.sessions.extend(records.filter(|record| seen.insert(tree::text(record, "path"))));
     }
     Ok(found)
 }

@@ -1,9 +1,9 @@
-//! `--on`: which node, or which part of the tree, is meant: `b`, `net/b`, `tree/gw`, `phys/site/rack`, `n[1-3]`, or what a query
-//! matches: `gpus=1/mem=4G`, `query/x86`, `await/gpus=1`.
+//! `--on`: which node, or which part of the tree, is meant: `b`, `net/b`, `tree/gw`, `phys/site/rack`, `all`, `n[1-3]`, or what a query
+//! matches: `gpus=1/mem=4G`, `query/x86`, `await/gpus=1`. After a `!` stand nodes that are not: `n[1-64]!n7`, `all!gw`.
 
-use crate::failure::Failure;
 use crate::names;
 use crate::role::check_name;
+use std::collections::BTreeSet;
 
 /// A directory of the tree in which something can be started or listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ impl On {
         let parts: Vec<&str> = text.trim_matches('/').split('/').collect();
         let bad = || {
             format!(
-                "{text:?} is no node and no place; write b, n[1-3], net/b, tree/gw, phys/site/rack or terms as gpus=1/mem=4G"
+                "{text:?} is no node and no place; write b, n[1-3], all, net/b, tree/gw, phys/site/rack or terms as gpus=1/mem=4G"
             )
         };
         let is_term = |name: &&str| name.contains(['=', '<', '>', '~']);
@@ -32,6 +32,7 @@ impl On {
             return Err(bad());
         }
         match parts[..] {
+            ["all"] => Ok(On { dir: String::new() }),
             ["self"] | ["net", _] | ["tree" | "phys", _, ..] => Ok(On { dir: parts.join("/") }),
             ["net" | "tree" | "phys" | "query" | "await"] => Err(bad()),
             ["query" | "await", ..] => Ok(On { dir: parts.join("/") }),
@@ -43,7 +44,32 @@ impl On {
 
     /// Understands one place, or a set of them.
     pub(crate) fn parse_all(text: &str) -> Result<Ons, String> {
-        names::expand(text)?.iter().map(|name| On::parse(name)).collect::<Result<_, _>>().map(Ons)
+        let mut lists = lists(text);
+        let named = names::expand(lists.next().unwrap_or_default())?;
+        let mut all: Vec<On> = named.iter().map(|name| On::parse(name)).collect::<Result<_, _>>()?;
+        let mut but = BTreeSet::new();
+        for list in lists {
+            for name in names::expand(list)? {
+                let on = On::parse(&name)?;
+                let node = on.node().ok_or_else(|| format!("{text:?}: only nodes can be left out by a !"))?;
+                but.insert(node.to_string());
+            }
+        }
+        all.retain(|on| on.node().is_none_or(|name| !but.contains(name)));
+        match all.is_empty() {
+            true => Err(format!("{text:?}: nothing is left of it")),
+            false => Ok(Ons { all, but }),
+        }
+    }
+
+    /// The name of the one node that is meant, if it is one that is named.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.dir.strip_prefix("net/")
+    }
+
+    /// What a node must be, if it is a query.
+    pub(crate) fn terms(&self) -> Option<impl Iterator<Item = &str>> {
+        self.dir.strip_prefix("query/").map(|terms| terms.split('/'))
     }
 
     /// The path of a session that was cloned here, whose `ctl` said this: its number, or `node/number` where the node
@@ -55,17 +81,32 @@ impl On {
 
 /// All that one `--on` names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Ons(pub(crate) Vec<On>);
+pub(crate) struct Ons {
+    /// Never empty.
+    pub(crate) all: Vec<On>,
+    /// Nodes that are not meant though they are in one of the places.
+    pub(crate) but: BTreeSet<String>,
+}
 
 impl Ons {
-    /// The one that is named.
-    pub(crate) fn one(&self) -> Result<&On, Failure> {
-        match &self.0[..] {
-            [on] => Ok(on),
-            all => Err(Failure::misuse(format!("--on names {} nodes, and a program runs on one", all.len()))
-                .hint("--on tree/… or phys/… takes the least loaded of a set")),
+    /// The one place that is named, if it is one and all of it.
+    pub(crate) fn one(&self) -> Option<&On> {
+        match &self.all[..] {
+            [on] if self.but.is_empty() || on.node().is_some() => Some(on),
+            _ => None,
         }
     }
+}
+
+/// What stands between exclamation marks that do not belong to a term (`os!=linux`).
+fn lists(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mark = text.match_indices('!').map(|(at, _)| at).find(|at| !text[at + 1..].starts_with('='));
+        rest = mark.map(|at| &text[at + 1..]);
+        Some(&text[..mark.unwrap_or(text.len())])
+    })
 }
 
 #[cfg(test)]
@@ -76,6 +117,7 @@ mod tests {
     fn nodes_and_paths_are_places() {
         for (text, dir) in [
             ("b", "net/b"),
+            ("all", ""),
             ("self", "self"),
             ("net/b", "net/b"),
             ("/net/b/", "net/b"),
@@ -91,8 +133,27 @@ mod tests {
         for text in ["", "net", "query", "phys", "net/b/c", "b/c", "a b", "../x", "tree/../x", "--json"] {
             assert!(On::parse(text).is_err(), "{text}");
         }
-        assert_eq!(On::parse_all("n[1-2]").unwrap().0.len(), 2);
-        assert!(On::parse_all("n[1-2]").unwrap().one().is_err());
+        assert_eq!(On::parse_all("n[1-2]").unwrap().all.len(), 2);
+        assert!(On::parse_all("n[1-2]").unwrap().one().is_none());
+    }
+
+    #[test]
+    fn nodes_are_left_out() {
+        let check = |text: &str, all: &str, but: &str| {
+            let ons = On::parse_all(text).unwrap();
+            let dirs: Vec<&str> = ons.all.iter().map(|on| on.dir.as_str()).collect();
+            let names: Vec<&str> = ons.but.iter().map(String::as_str).collect();
+            assert_eq!((dirs.join(" "), names.join(" ")), (all.into(), but.into()), "{text}");
+        };
+        check("n[1-4]!n[2-3]", "net/n1 net/n4", "n2 n3");
+        check("all!gw", "", "gw");
+        check("os!=linux!n1,n2!n3", "query/os!=linux", "n1 n2 n3");
+        check("tree/gw,b!net/a", "tree/gw net/b", "a");
+        assert!(On::parse_all("n[1-2]!n2").unwrap().one().is_some());
+        assert!(On::parse_all("all!gw").unwrap().one().is_none());
+        for text in ["n1!n1", "n1!", "!n1", "all!tree/gw", "all!os=linux"] {
+            assert!(On::parse_all(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         }
         return Ok(0);
     }
-    let dirs: Vec<&str> = args.on.iter().flat_map(|ons| &ons.0).map(|on| on.dir.as_str()).collect();
+    let dirs: Vec<&str> = args.on.iter().flat_map(|ons| &ons.all).map(|on| on.dir.as_str()).collect();
+    let but: Vec<&String> = args.on.iter().flat_map(|ons| &ons.but).collect();
     let files: Vec<String> = match dirs.is_empty() {
         true => vec!["status".into(), "self/info.json".into()],
         false => dirs.iter().map(|dir| format!("{dir}/status")).collect(),
@@ -62,7 +63,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let own = if dirs.is_empty() { texts.pop() } else { None };
     let red = isatty(stdout()) && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     for text in &texts {
-        out.write_all(rows(&String::from_utf8_lossy(text), red).as_bytes())?;
+        let text = String::from_utf8_lossy(text);
+        let is_meant = |row: &&str| !but.iter().any(|name| row.split(' ').next() == Some(name));
+        let meant: String = text.split_inclusive('\n').filter(is_meant).collect();
+        out.write_all(rows(&meant, red).as_bytes())?;
     }
     if let Some(own) = own {
         let info = tree::record(&own)?;

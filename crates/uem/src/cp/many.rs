@@ -6,7 +6,7 @@ use super::{Args, Side, fetch};
 use crate::at::Common;
 use crate::failure::{Failure, Outcome, say};
 use crate::nodes;
-use crate::on::{On, Ons};
+use crate::on::On;
 use crate::tree;
 use host::client::Connection;
 use std::io::{IsTerminal, Write};
@@ -86,19 +86,12 @@ fn absolute(path: &str) -> Result<(), Failure> {
 
 /// Whether it is one node's name, and not a set that happens to have one.
 fn is_plain(set: &str) -> bool {
-    !set.contains(['[', ',', '=', '<', '>', '~']) && set != "all"
+    !set.contains(['[', ',', '=', '<', '>', '~', '!']) && set != "all"
 }
 
 /// The nodes of a set, and why one of them cannot be asked.
 fn named(node: &mut Connection, set: &str) -> Result<Vec<(String, Option<String>)>, Failure> {
-    let places = match set {
-        "all" => Vec::new(),
-        set => {
-            let names = crate::names::expand(set).map_err(Failure::misuse)?;
-            let all = names.iter().map(|name| On::parse(name)).collect::<Result<_, _>>();
-            vec![Ons(all.map_err(Failure::misuse)?)]
-        }
-    };
+    let places = [On::parse_all(set).map_err(Failure::misuse)?];
     let records = nodes::nodes(node, &places)?;
     if records.is_empty() {
         return Err(Failure::new(format!("{set} is no node that there is")));

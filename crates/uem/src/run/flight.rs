@@ -79,7 +79,7 @@ pub(super) fn exec(node: &mut Connection, ctl: Fid, lines: &[u8]) -> Tag {
 
 impl Files {
     /// Opens the files of the session whose `ctl` is open.
-    fn open(node: &mut Connection, ctl: Fid, setup: &mut Vec<Tag>) -> Files {
+    pub(super) fn open(node: &mut Connection, ctl: Fid, setup: &mut Vec<Tag>) -> Files {
         let mut file = |name, access| open(node, ctl, &["..", name], access, setup);
         let out = [file("stdout", READ), file("stderr", READ)];
         Files { ctl, out, wait: file("wait.json", READ), stdin: file("stdin", WRITE) }

@@ -2,6 +2,7 @@
 //! node died in between and its keeper started it again. When a link on the way to another node breaks, the program goes
 //! on there without us, and we say how to find it.
 
+use super::back::{by, reconnect};
 use super::flight::{self, Files, Flight};
 use super::{Args, cannot_start, not_made, reply_text};
 use crate::at::At;
@@ -21,10 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes that wait for a slow reader of ours before no more is asked of the node.
 const PENDING: usize = 1 << 20;
-/// How long a node may take to come back.
-const BACK: Duration = Duration::from_secs(10);
-/// How often it is tried meanwhile, and how often a terminal in the background is looked at.
-const TRY: Duration = Duration::from_millis(20);
+/// How often a terminal in the background is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What a request is about.
@@ -446,7 +444,7 @@ impl<'a> Run<'a> {
         let Some(session) = self.session() else {
             return Err(Failure::new(why).hint("the program was not started"));
         };
-        let mut node = self.reconnect(&why, &session)?;
+        let mut node = reconnect(&self.at, &mut self.signals, &why, &session)?;
         let mut setup = Vec::new();
         self.files = Files::again(&mut node, &session, &mut setup);
         self.node = node;
@@ -466,37 +464,4 @@ impl<'a> Run<'a> {
         self.read_wait();
         Ok(())
     }
-
-    /// A connection to the node that was started again, which has found its own way back to where the program is.
-    fn reconnect(&mut self, why: &str, session: &str) -> Result<Connection, Failure> {
-        let until = Instant::now() + BACK;
-        loop {
-            let found = self.at.connect().and_then(|mut node| match node.stat(session) {
-                // Another node's session may be out of reach until links are up again.
-                Err(error) if !session.starts_with("self/") && Instant::now() < until => Err(error.into()),
-                Ok(_) | Err(_) => Ok(node),
-            });
-            match found {
-                Ok(node) => return Ok(node),
-                Err(failure) if Instant::now() >= until => {
-                    let cause = format!("{why}; it did not come back within {} s: {failure}", BACK.as_secs());
-                    return Err(
-                        Failure::new(cause).hint("when it does, uem ps and uem logs find the program")
-                    );
-                }
-                Err(_) => {}
-            }
-            let pause = Timespec::try_from(TRY).ok();
-            let _signal_or_time =
-                poll(&mut [PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN)], pause.as_ref());
-            if let Some(Came::Signal(number, _)) = self.signals.take().first() {
-                return Err(by(*number));
-            }
-        }
-    }
-}
-
-/// We were told to end, and there is no program to pass that on to.
-fn by(signal: i32) -> Failure {
-    Failure { status: 128 + (signal & 127) as u8, ..Failure::new("") }
 }

@@ -3,8 +3,10 @@
 //! One flight of requests makes a session ready (see [`flight`]), one write starts the program; from then on bytes
 //! go back and forth as they come.
 
+mod back;
 mod flight;
 mod follow;
+mod group;
 pub(crate) mod put;
 mod script;
 
@@ -12,7 +14,7 @@ use crate::at::Common;
 use crate::console::terminal;
 use crate::failure::{CANNOT_RUN, Failure, NOT_FOUND, Outcome};
 use crate::on::{On, Ons};
-use crate::tree;
+use crate::tree::{self, Record};
 use flight::Flight;
 use host::client::Connection;
 use op::{Errno, Error};
@@ -27,8 +29,10 @@ use std::time::Duration;
 pub(crate) struct Args {
     /// On this node: b, net/b; or the least loaded of tree/gw, phys/site/rack, or of a query: gpus=1/mem=4G. It begins in
     /// your home directory there, with that node's environment
-    #[arg(long, value_name = "NODE", value_parser = On::parse_all)]
-    on: Option<Ons>,
+    #[arg(long, value_name = "WHERE", value_parser = On::parse_all)]
+    on: Vec<Ons>,
+    #[command(flatten)]
+    many: group::Many,
     /// Give it a terminal, as for vim or top
     #[arg(short = 't', long)]
     tty: bool,
@@ -54,10 +58,10 @@ pub(crate) struct Args {
     /// Priority, from -20 (first) to 19 (last)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     nice: Option<i8>,
-    /// An attribute of your own, shown in its info (repeatable)
+    /// An attribute of your own, shown in its info: the verb `tag` (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
-    tag: Vec<String>,
-    /// The same as --tag job=NAME
+    attr: Vec<String>,
+    /// The same as --attr job=NAME
     #[arg(long, value_name = "NAME")]
     job: Option<String>,
     /// Say how it ended as a line of JSON on stderr; with --detach, its id as JSON on stdout
@@ -70,8 +74,11 @@ pub(crate) struct Args {
 
 /// Runs it, to its end unless it is detached.
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
+    if let Some(members) = args.many.members(&args.on) {
+        return group::run(common, args, members);
+    }
     let at = common.at()?;
-    let on = args.on.as_ref().map(Ons::one).transpose()?;
+    let on = args.on.first().and_then(Ons::one);
     let size = args.tty.then(terminal::size).flatten();
     let around = match on.is_none() && at.is_here() {
         true => Surroundings::here(size),
@@ -83,23 +90,30 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let place = on.cloned().unwrap_or(On::here());
     let flight = Flight::send(&mut node, &place, &env, args.detach);
     match args.detach {
-        true => detached(node, &place, &flight, &ctl, args),
+        true => {
+            let info = ready(&mut node, &place, &flight)?;
+            let exec = flight::exec(&mut node, flight.ctl, &ctl);
+            node.wait_for(exec).map_err(|error| cannot_start(error, args))?;
+            tell_name(&info, args.json)
+        }
         false => follow::Run::new(node, at, place, flight, ctl, args)?.follow(),
     }
 }
 
-/// It has started: its name is all that is wanted.
-fn detached(mut node: Connection, place: &On, flight: &Flight, ctl: &[u8], args: &Args) -> Outcome {
+/// All is ready for it to be started; what its `info` says now.
+fn ready(node: &mut Connection, place: &On, flight: &Flight) -> Result<Record, Failure> {
     for tag in &flight.setup {
-        node.wait_for(*tag).map_err(|error| not_made(&mut node, place, error))?;
+        node.wait_for(*tag).map_err(|error| not_made(node, place, error))?;
     }
     let info = flight.info.map(|info| node.wait_for(info)).transpose()?;
-    let info = tree::record(reply_text(info.unwrap_or(op::Reply::Done)).as_bytes())?;
-    let exec = flight::exec(&mut node, flight.ctl, ctl);
-    node.wait_for(exec).map_err(|error| cannot_start(error, args))?;
-    let (path, name) = (tree::text(&info, "path"), tree::text(&info, "node"));
+    tree::record(reply_text(info.unwrap_or(op::Reply::Done)).as_bytes())
+}
+
+/// It runs without us: its name is all that is wanted.
+fn tell_name(info: &Record, json: bool) -> Outcome {
+    let (path, name) = (tree::text(info, "path"), tree::text(info, "node"));
     let mut out = std::io::stdout().lock();
-    match args.json {
+    match json {
         true => {
             let record = serde_json::json!({ "id": info.get("id"), "node": name, "path": path });
             writeln!(out, "{record}")?;
@@ -139,7 +153,7 @@ fn cannot_start(error: Error, args: &Args) -> Failure {
     let slash = args.command[0].as_encoded_bytes().contains(&b'/');
     let (status, hint) = match error.errno {
         Errno::NOENT if slash => (NOT_FOUND, "a program's path is one of the node's, from --dir"),
-        Errno::NOENT if args.on.is_some() => (NOT_FOUND, "it is looked for on that node, in its own PATH"),
+        Errno::NOENT if !args.on.is_empty() => (NOT_FOUND, "it is looked for on that node, in its own PATH"),
         Errno::NOENT => (NOT_FOUND, "it is looked for on the node, in your PATH"),
         Errno::ACCES => (CANNOT_RUN, "is it a program? chmod +x makes it one"),
         _ => (CANNOT_RUN, ""),

@@ -84,24 +84,7 @@ pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
         push_line(&mut text, b"roll");
         push_line(&mut text, WINDOW.as_bytes());
     }
-    if let Some(dir) = args.dir.as_ref().or(around.dir.as_ref().filter(|_| args.put.is_empty())) {
-        push_words(&mut text, "dir", [dir.as_os_str()]);
-    }
-    if args.tty {
-        let WinSize { rows, cols } = around.size.unwrap_or(WinSize { rows: 24, cols: 80 });
-        push_line(&mut text, format!("tty {rows} {cols}").as_bytes());
-    }
-    if let Some(nice) = args.nice {
-        push_line(&mut text, format!("nice {nice}").as_bytes());
-    }
-    if !args.limit.is_empty() {
-        push_words(&mut text, "limit", args.limit.iter().map(OsStr::new));
-    }
-    let job = args.job.as_ref().map(|job| format!("job={job}"));
-    let tags: Vec<&String> = args.tag.iter().chain(&job).collect();
-    if !tags.is_empty() {
-        push_words(&mut text, "tag", tags.iter().map(OsStr::new));
-    }
+    push_setup(&mut text, args, around);
     if args.detach {
         push_line(&mut text, b"close stdin");
     }
@@ -113,6 +96,43 @@ pub(super) fn ctl(args: &Args, around: &Surroundings) -> Result<Vec<u8>, Failure
         (false, true) => {}
     }
     Ok(text)
+}
+
+/// What the program is to be like, on one node or on many.
+fn push_setup(text: &mut Vec<u8>, args: &Args, around: &Surroundings) {
+    if let Some(dir) = args.dir.as_ref().or(around.dir.as_ref().filter(|_| args.put.is_empty())) {
+        push_words(text, "dir", [dir.as_os_str()]);
+    }
+    if args.tty {
+        let WinSize { rows, cols } = around.size.unwrap_or(WinSize { rows: 24, cols: 80 });
+        push_line(text, format!("tty {rows} {cols}").as_bytes());
+    }
+    if let Some(nice) = args.nice {
+        push_line(text, format!("nice {nice}").as_bytes());
+    }
+    if !args.limit.is_empty() {
+        push_words(text, "limit", args.limit.iter().map(OsStr::new));
+    }
+    let job = args.job.as_ref().map(|job| format!("job={job}"));
+    let tags: Vec<&String> = args.attr.iter().chain(&job).collect();
+    if !tags.is_empty() {
+        push_words(text, "tag", tags.iter().map(OsStr::new));
+    }
+}
+
+/// The lines of `ctl` that make a group of the session: what all members are like, and the words of `run`.
+pub(super) fn group(args: &Args, around: &Surroundings, own: &[Vec<u8>], run: &[String]) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Before, since what is elsewhere of a group is told how it lives when it is made.
+    push_line(&mut text, if args.detach { b"keep" } else { b"killonclose" });
+    push_setup(&mut text, args, around);
+    if let Some(span) = args.timeout {
+        push_line(&mut text, format!("limit wall={}ms", span.as_millis()).as_bytes());
+    }
+    own.iter().for_each(|line| push_line(&mut text, line));
+    let words = run.iter().map(OsStr::new).chain([OsStr::new("--")]);
+    push_words(&mut text, "run", words.chain(args.command.iter().map(OsString::as_os_str)));
+    text
 }
 
 fn push_variable(text: &mut Vec<u8>, variable: &[u8]) {
@@ -170,7 +190,7 @@ mod tests {
             tty: true,
             nice: Some(-3),
             limit: vec!["mem=1G".into(), "pids=9".into()],
-            tag: vec!["a=b c".into()],
+            attr: vec!["a=b c".into()],
             job: Some("j".into()),
             dir: Some("/d".into()),
             detach: true,

@@ -97,7 +97,7 @@ struct Looks {
 
 impl Looks {
     fn look(&mut self, node: &mut Connection, on: &[Ons]) -> Result<Page, Failure> {
-        let one = if let [Ons(all)] = on { all.first().filter(|_| all.len() == 1) } else { None };
+        let one = if let [ons] = on { ons.one() } else { None };
         let file = one.map_or_else(|| "info.json".into(), |on| format!("{}/info.json", on.dir));
         let info = match (node.read_file(&file), one) {
             (Ok(info), _) => tree::record(&info)?,

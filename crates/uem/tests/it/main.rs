@@ -8,6 +8,7 @@ mod faults;
 mod home;
 mod join;
 mod life;
+mod many;
 mod on;
 mod put;
 mod run;
