@@ -94,3 +94,28 @@ fn what_is_detached_has_a_name() {
     logs.sort();
     assert_eq!(logs, ["0", "1", "2"]);
 }
+
+#[test]
+fn the_page_for_who_knows_other_tools_is_right() {
+    let page = include_str!("../../../../docs/manual/from-other-tools.md");
+    let cloud = Cloud::up();
+    let mut tried = 0;
+    let spans = page.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`'));
+    for span in spans.filter(|span| span.starts_with("uem run") && !span.contains(['…', '<', '.'])) {
+        // What is about machines that are not here, and what would write outside of the test.
+        if ["gpus=", "n[1-64]", "wc -l", "/etc/"].iter().any(|other| span.contains(other)) {
+            continue;
+        }
+        let ran = cloud.a.sh(&span.replacen("uem", "$uem", 1));
+        assert_eq!(ran.status, 0, "{span}: {}", ran.err);
+        tried += 1;
+    }
+    assert!(tried >= 5, "{tried} of the page's lines were tried");
+    for example in page.split("\n    $ ").skip(1) {
+        let (command, rest) = example.split_once('\n').unwrap();
+        let shown = rest.lines().map_while(|line| line.strip_prefix("    "));
+        let ran = cloud.a.sh(&command.replacen("uem", "$uem", 1));
+        let both = ran.out + &ran.err;
+        assert!(both.lines().eq(shown), "{command}: {both}");
+    }
+}

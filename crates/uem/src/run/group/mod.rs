@@ -59,10 +59,10 @@ pub(crate) struct Many {
     /// terminal, else none]
     #[arg(long, value_name = "MODE", value_parser = Input::parse)]
     stdin: Option<Input>,
-    /// How stdout is collected: lines, tag, fold, rank, diff, 'reduce CMD'
+    /// How stdout is collected: lines, tag, fold, rank, diff, or frames for a program that takes it apart
     #[arg(long, value_name = "MODE", value_parser = Mode::parse, conflicts_with = "output")]
     stdout: Option<Mode>,
-    /// The same of stderr [default: as stdout, but lines with reduce]
+    /// The same of stderr [default: as stdout; with diff, fold]
     #[arg(long, value_name = "MODE", value_parser = Mode::parse)]
     stderr: Option<Mode>,
     /// What a record is, that is never torn: line, nul, blank, len32, 'regex RE'
@@ -123,7 +123,7 @@ impl Many {
         let flag = flags.into_iter().find_map(|(set, mode)| set.then_some(mode));
         let out = self.stdout.clone().or(flag).unwrap_or(Mode::Lines);
         let err = self.stderr.clone().unwrap_or_else(|| match &out {
-            Mode::Reduce(_) | Mode::Frames => Mode::Lines,
+            Mode::Frames => Mode::Lines,
             // What is wrong is wrong alike.
             Mode::Diff => Mode::Fold,
             Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank => out.clone(),

@@ -12,25 +12,21 @@ pub(crate) enum Mode {
     Fold,
     Rank,
     Diff,
-    /// Through a command at every level of the tree.
-    Reduce(String),
     /// For a program that takes it apart itself.
     Frames,
 }
 
 impl Mode {
-    /// Understands `lines`, `reduce sort -m` and so on.
+    /// Understands `lines` and so on.
     pub(crate) fn parse(text: &str) -> Result<Mode, String> {
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        match (word, rest.trim()) {
-            ("lines", "") => Ok(Mode::Lines),
-            ("tag", "") => Ok(Mode::Tag),
-            ("fold", "") => Ok(Mode::Fold),
-            ("rank", "") => Ok(Mode::Rank),
-            ("diff", "") => Ok(Mode::Diff),
-            ("frames", "") => Ok(Mode::Frames),
-            ("reduce", command) if !command.is_empty() => Ok(Mode::Reduce(command.into())),
-            _ => Err(format!("{text:?} is none; write lines, tag, fold, rank, diff, frames or 'reduce CMD'")),
+        match text {
+            "lines" => Ok(Mode::Lines),
+            "tag" => Ok(Mode::Tag),
+            "fold" => Ok(Mode::Fold),
+            "rank" => Ok(Mode::Rank),
+            "diff" => Ok(Mode::Diff),
+            "frames" => Ok(Mode::Frames),
+            _ => Err(format!("{text:?} is none; write lines, tag, fold, rank, diff or frames")),
         }
     }
 
@@ -45,7 +41,6 @@ impl Mode {
             Mode::Diff => "frames fold".into(),
             Mode::Rank => "rank".into(),
             Mode::Frames => "frames".into(),
-            Mode::Reduce(command) => format!("reduce {command}"),
         }
     }
 
@@ -55,7 +50,7 @@ impl Mode {
             Mode::Tag if by_node => Some(Layout::Tag(Tag::default())),
             Mode::Fold if by_node => Some(Layout::Fold(Outputs::default())),
             Mode::Diff => Some(Layout::Diff(Outputs::default())),
-            Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank | Mode::Frames | Mode::Reduce(_) => None,
+            Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank | Mode::Frames => None,
         }
     }
 }
@@ -110,13 +105,12 @@ mod tests {
             ("fold", "fold", "frames fold", [false, true]),
             ("rank", "rank", "rank", [false, false]),
             ("diff", "frames fold", "frames fold", [true, true]),
-            ("reduce sort -m", "reduce sort -m", "reduce sort -m", [false, false]),
         ] {
             let mode = Mode::parse(text).unwrap();
             assert_eq!((mode.words(false).as_str(), mode.words(true).as_str()), (by_rank, by_node));
             assert_eq!([false, true].map(|by_node| mode.layout(by_node).is_some()), made_here, "{text}");
         }
-        for wrong in ["", "line", "reduce", "reduce ", "tag x"] {
+        for wrong in ["", "line", "tag x"] {
             assert!(Mode::parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -259,8 +259,6 @@ mod tests {
             lines(&full, Members::Each, false),
             "records nul; stdout frames; stderr frames; stdin robin"
         );
-        let reduce = Many { stdout: Mode::parse("reduce sort -m").ok(), ..Many::default() };
-        assert_eq!(lines(&reduce, number, false), "stdout reduce sort -m; close stdin");
         let diff = Many { diff: true, stdin: robin, ..Many::default() };
         assert_eq!(lines(&diff, number, false), "stdout frames fold; stderr fold; stdin robin");
     }

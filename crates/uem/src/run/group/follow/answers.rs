@@ -1,0 +1,194 @@
+//! What comes of requests: how a group begins and ends, what it writes, who is where.
+
+use super::{About, File, Follow, Want};
+use crate::failure::{Failure, say};
+use crate::on::On;
+use crate::run::flight::Files;
+use crate::run::group::labels::Labels;
+use crate::run::group::tally;
+use crate::run::{cannot_start, not_made, reply_text};
+use crate::tree;
+use op::{Errno, Reply};
+use std::time::SystemTime;
+
+impl Follow<'_> {
+    pub(super) fn answered(&mut self, want: Want, reply: Reply) -> Result<(), Failure> {
+        if matches!(reply, Reply::Failed(_)) && self.node.gone().is_some() {
+            return Ok(()); // not the node's word; see `come_back`
+        }
+        match (want, reply) {
+            (Want::Setup, Reply::Failed(error)) => return Err(not_made(&mut self.node, &On::here(), error)),
+            (Want::Id, reply) => self.id = Some(reply_text(reply)).filter(|id| !id.is_empty()),
+            // They had been started before the node died.
+            (Want::Exec, Reply::Failed(error)) if error.errno == Errno::BUSY => self.have_started(),
+            // Some could not be started: that is how they ended.
+            (Want::Exec, Reply::Failed(error)) => self.read(About::Size(error)),
+            (Want::Exec, _) => self.have_started(),
+            (Want::Out(at), Reply::Data(data)) => self.got_output(at, data)?,
+            (Want::Wait, Reply::Data(data)) => self.got_wait(&data)?,
+            (Want::Out(_) | Want::Wait, Reply::Failed(error)) => return Err(error.into()),
+            (Want::File(mut file), Reply::Data(data)) if !data.is_empty() => {
+                file.text.extend(data);
+                self.read_on(file);
+            }
+            (Want::File(file), reply) => {
+                self.node.clunk(file.fid);
+                self.got_file(file, matches!(reply, Reply::Failed(_)))?;
+            }
+            (Want::Fed(bytes), reply) => self.fed(bytes, matches!(reply, Reply::Failed(_))),
+            (Want::Out(_) | Want::Wait, _) => return Err(Errno::PROTO.into()),
+            (Want::Setup | Want::Told, _) => {}
+        }
+        Ok(())
+    }
+
+    /// The path of the group, once it is known.
+    pub(super) fn session(&self) -> Option<String> {
+        self.id.as_ref().map(|id| On::here().session(id))
+    }
+
+    pub(super) fn have_started(&mut self) {
+        self.started = true;
+        if self.files.is_none() {
+            let mut setup = Vec::new();
+            self.files = Some(Files::open(&mut self.node, self.ctl, &mut setup));
+            self.wants.extend(setup.into_iter().map(|tag| (tag, Want::Setup)));
+            self.read_wait();
+        }
+    }
+
+    pub(super) fn got_file(&mut self, file: File, failed: bool) -> Result<(), Failure> {
+        let record = || tree::record(&file.text);
+        match file.about {
+            About::Size(error) => {
+                let state = record().map(|record| tree::text(&record, "state")).unwrap_or_default();
+                if !matches!(state.as_str(), "running" | "ended") {
+                    return Err(cannot_start(error, self.args));
+                }
+                self.have_started();
+            }
+            About::Topology => {
+                self.asked_names = false;
+                if !failed {
+                    for record in tree::records(&file.text)? {
+                        let rank = tree::number(&record, "rank") as u32;
+                        let path = tree::text(&record, "path").trim_start_matches("net/").to_string();
+                        self.name(rank, path.split('/').next().unwrap_or_default());
+                        self.paths.insert(path, rank);
+                    }
+                }
+                for out in &self.outputs {
+                    out.held.iter().for_each(|frame| self.unnamed.union_with(&frame.ranks));
+                }
+                (0..2).try_for_each(|at| self.make(at))?;
+                if std::mem::take(&mut self.asked_who) {
+                    self.read(About::Status);
+                }
+            }
+            About::Info => {
+                self.asked_info = false;
+                self.running = record().map_or(0.0, |record| tree::number(&record, "running")) as usize;
+            }
+            About::Status => {
+                self.progress.hide();
+                say("run", &tally::who_runs(&tree::records(&file.text)?, &self.paths, &self.labels));
+                // Not before: it would be said of nobody any more.
+                self.tell("kill");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn name(&mut self, rank: u32, node: &str) {
+        if let Labels::Nodes(nodes) = &mut self.labels
+            && !node.is_empty()
+        {
+            nodes.insert(rank, node.into());
+        }
+    }
+
+    pub(super) fn got_output(&mut self, at: usize, data: Vec<u8>) -> Result<(), Failure> {
+        let out = &mut self.outputs[at];
+        out.reading = false;
+        out.over = data.is_empty();
+        out.offset += data.len() as u64;
+        match &mut out.made {
+            _ if data.is_empty() => {}
+            None => out.outlet.push(data),
+            Some((frames, _)) => {
+                frames.push(&data);
+                self.make(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes text of the frames that are here, as far as they have names.
+    pub(super) fn make(&mut self, at: usize) -> Result<(), Failure> {
+        let out = &mut self.outputs[at];
+        let Some((frames, layout)) = &mut out.made else { return Ok(()) };
+        let mut text = Vec::new();
+        let mut nameless = false;
+        loop {
+            let frame = match out.held.take() {
+                Some(frame) => frame,
+                None => match frames.next()? {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            };
+            let known =
+                || self.labels.know(&frame.ranks) || frame.ranks.iter().all(|r| self.unnamed.contains(r));
+            if layout.names_early() && !known() {
+                out.held = Some(frame);
+                nameless = true;
+                break;
+            }
+            layout.frame(&frame, &self.labels, &mut text)?;
+        }
+        out.outlet.push(text);
+        if nameless && !std::mem::replace(&mut self.asked_names, true) {
+            self.read(About::Topology);
+        }
+        Ok(())
+    }
+
+    pub(super) fn got_wait(&mut self, data: &[u8]) -> Result<(), Failure> {
+        if data.is_empty() {
+            self.ended = true;
+            if let Some(feed) = &mut self.feed {
+                feed.close();
+            }
+            return Ok(());
+        }
+        self.waited += data.len() as u64;
+        self.line.extend(data);
+        let whole = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let rest = self.line.split_off(whole);
+        let lines = std::mem::replace(&mut self.line, rest);
+        for record in tree::records(&lines)? {
+            let done = tally::done(&record)?;
+            // Told again by a node that was started again.
+            if self.tally.ended.contains(done.rank) {
+                continue;
+            }
+            let late = self.args.timeout.is_some_and(|span| done.was_ended_after(span));
+            self.name(done.rank, &done.node);
+            self.tally.add(&done, late);
+            if let Some(log) = &mut self.log {
+                log.write(&done, SystemTime::now())?;
+            }
+        }
+        self.read_wait();
+        Ok(())
+    }
+
+    pub(super) fn fed(&mut self, bytes: usize, failed: bool) {
+        let Some(feed) = &mut self.feed else { return };
+        feed.taken(bytes);
+        match failed {
+            true => feed.close(),
+            false => self.close_stdin(),
+        }
+    }
+}
