@@ -15,6 +15,8 @@
 
 mod acts;
 mod change;
+mod ends;
+mod heard;
 mod held;
 mod kept;
 mod plan;
@@ -27,7 +29,7 @@ pub(crate) use change::{grow, replace, shrink};
 pub(crate) use plan::Begun;
 pub(crate) use share::Step as ShareStep;
 
-use crate::{Kernel, limits, ranks::RankSet, session::State, words};
+use crate::{Kernel, limits, ranks::RankSet, words};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -172,133 +174,6 @@ impl Kernel {
         self.sessions.get(&id)?.group.as_deref()
     }
 
-    // ── members end ────────────────────────────────────────────────────────────────────────
-
-    /// A session of this node that is a member has ended.
-    pub(crate) fn member_exited(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let (Some((group, rank)), State::Ended { pid, started, exit, .. }) =
-            (session.member_of, &session.state)
-        else {
-            return;
-        };
-        let again = self.group(group).map_or(0, |g| g.again(rank));
-        let end = End {
-            rank,
-            again,
-            path: format!("{}/{}", self.node.name, id.0).into(),
-            pid: *pid,
-            how: exit.how,
-            usage: exit.usage,
-            real: exit.at.since(*started),
-        };
-        self.rank_ended(group, end);
-    }
-
-    /// What should have been started as it was made could not be.
-    pub(crate) fn member_refused(&mut self, id: SessionId, error: &Error) {
-        let Some((group, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
-        if self.group(group).is_some_and(|g| g.runs) {
-            let path = format!("{}/{}", self.node.name, id.0);
-            self.rank_failed(group, rank, &path, error);
-        }
-    }
-
-    /// A rank that never ran: it has ended as it does in a shell.
-    fn rank_failed(&mut self, group: SessionId, rank: u32, path: &str, error: &Error) {
-        let how = match error.errno {
-            Errno::NOENT => How::Code(127),
-            Errno::HOSTUNREACH | Errno::STALE | Errno::TIMEDOUT => How::Lost,
-            _ => How::Code(126),
-        };
-        let again = self.group(group).map_or(0, |g| g.again(rank));
-        self.rank_ended(group, End::unmade(rank, again, path, how));
-    }
-
-    /// A rank has ended: for good, or to be made anew.
-    fn rank_ended(&mut self, id: SessionId, end: End) {
-        let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
-        // While the parent is asked how many there are, one that is new may have ended already.
-        let is_new = group.growing && !group.log.iter().any(|known| known.rank == end.rank);
-        if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || is_new) {
-            return;
-        }
-        let rank = end.rank;
-        group.size = group.size.max(rank + 1);
-        let held = group.placed.remove(&rank);
-        let failed = end.how != How::Code(0);
-        let replaced = group.replacing.remove(rank);
-        let again = group.again(rank);
-        if !group.cancelled && (replaced || (failed && again < group.retry)) {
-            group.tries.insert(rank, again + 1);
-            group.queue.insert(rank);
-            self.groups.waiting.insert(id);
-            self.append(format!("again {} {rank} {}", id.0, again + 1).into_bytes());
-        } else {
-            group.failed += u32::from(failed);
-            let line = kept::end_line(id, &end);
-            group.log.push(end);
-            self.append(line);
-        }
-        if let Some(node) = held {
-            self.give_slot_back(node);
-        }
-        self.group_changed(id);
-    }
-
-    fn give_slot_back(&mut self, node: NodeId) {
-        if let Some(held) = self.groups.held.get_mut(&node) {
-            *held -= 1;
-            if *held == 0 {
-                self.groups.held.remove(&node);
-            }
-        }
-        self.groups.freed.insert(node);
-    }
-
-    /// A member of this node is freed: if it had not ended, nothing more is heard of it.
-    pub(crate) fn member_freed(&mut self, group: SessionId, rank: u32) {
-        let Some(group) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
-        if group.active.remove(rank)
-            && let Some(node) = group.placed.remove(&rank)
-        {
-            self.give_slot_back(node);
-        }
-    }
-
-    /// A group is freed: its shares follow by being closed.
-    pub(crate) fn group_freed(&mut self, mut group: Group) {
-        for node in core::mem::take(&mut group.placed).into_values() {
-            self.give_slot_back(node);
-        }
-        for share in core::mem::take(&mut group.shares).into_values() {
-            self.close_share(share);
-        }
-    }
-
-    /// What was never begun will not be.
-    pub(crate) fn cancel_queue(&mut self, id: SessionId, ranks: Option<&RankSet>) {
-        let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
-        let cancelled = match ranks {
-            Some(ranks) => group.queue.intersection(ranks),
-            None => {
-                group.cancelled = true;
-                group.queue.clone()
-            }
-        };
-        group.queue.subtract(&cancelled);
-        for rank in cancelled.iter() {
-            let again = group.again(rank);
-            let end = End::unmade(rank, again, "-", How::Signal(15));
-            let line = kept::end_line(id, &end);
-            group.failed += 1;
-            group.log.push(end);
-            self.journal_len += line.len() as u64 + 1;
-            self.out.push(crate::Effect::Journal(line));
-        }
-        self.group_changed(id);
-    }
-
     // ── members are made ───────────────────────────────────────────────────────────────────
 
     /// Makes a member of a group on this node, and starts it if there is something to start; then it is said which is starting.
@@ -397,13 +272,6 @@ impl Kernel {
                 Err(Error::new(Errno::AGAIN, cause))
             }
         }
-    }
-}
-
-impl End {
-    fn unmade(rank: u32, again: u32, path: &str, how: How) -> End {
-        let usage = Usage::default();
-        End { rank, again, path: path.into(), pid: 0, how, usage, real: Duration::ZERO }
     }
 }
 

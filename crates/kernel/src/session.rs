@@ -173,7 +173,8 @@ impl Session {
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        !self.members.is_empty() || self.group.as_ref().is_some_and(|group| group.size > 0 || group.is_growing())
+        !self.members.is_empty()
+            || self.group.as_ref().is_some_and(|group| group.size > 0 || group.is_growing())
     }
 
     pub(crate) fn out(&self, stream: Stream) -> &Output {

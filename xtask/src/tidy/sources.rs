@@ -14,9 +14,17 @@ const LONGER: &[(&str, &str)] = &[
     ("crates/kernel/src/life.rs", "one state machine; each function is an arrow of its drawing"),
     ("crates/kernel/src/place.rs", "the shape of the tree: walk, list and stat look at the same cases"),
     ("crates/kernel/src/verbs.rs", "a third is the table of verbs"),
-    ("crates/kernel/src/flow/deal.rs", "one machine: who is next, and how much of what it is dealt it has taken"),
+    (
+        "crates/kernel/src/flow/deal.rs",
+        "one machine: who is next, and how much of what it is dealt it has taken",
+    ),
     ("crates/kernel/src/flow/merge.rs", "one machine: whose turn it is, and what comes out"),
     ("crates/host/src/node.rs", "the loop: what is ready, in; effects, out; one order of both"),
+    (
+        "crates/sim/src/cloud/groups.rs",
+        "one world: who asks for what, what goes wrong meanwhile, and where it is looked at",
+    ),
+    ("crates/sim/src/model/mod.rs", "one model: its parts, and each operation of a client"),
     ("crates/sim/src/world.rs", "one world: kernel, provider, clients and checks, stepped together"),
     (
         "crates/uem/src/run/follow.rs",

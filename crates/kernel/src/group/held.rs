@@ -15,7 +15,8 @@ impl Kernel {
     pub(crate) fn shares_cut(&mut self, link: LinkId) {
         let held = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link);
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        let cut = groups.flat_map(|(id, group)| group.shares.iter().filter(held).map(move |(no, _)| (id, *no)));
+        let cut =
+            groups.flat_map(|(id, group)| group.shares.iter().filter(held).map(move |(no, _)| (id, *no)));
         let cut: Vec<(SessionId, u64)> = cut.collect();
         let mut unsaid = Vec::new();
         for (id, no) in cut {

@@ -6,9 +6,7 @@
 //! ```
 
 use super::{Group, tell};
-use crate::{
-    Kernel, Lane, LinkId, cloud::NodeNo, far::Purpose, limits, park::On, ranks::RankSet, words::lossy,
-};
+use crate::{Kernel, Lane, LinkId, cloud::NodeNo, far::Purpose, limits, ranks::RankSet};
 use alloc::{
     collections::BTreeMap,
     format,
@@ -34,7 +32,7 @@ pub(crate) struct Share {
     /// While it is being set up as another user, what it is told next.
     pub(super) held_back: Option<Vec<(Vec<u8>, Line)>>,
     /// Lines it was told.
-    told: u64,
+    pub(super) told: u64,
     /// When it is given up, if it does not come back.
     pub(super) deadline: Option<Mono>,
     /// What is wrong with it: nothing is asked of it any more.
@@ -46,9 +44,9 @@ pub(crate) struct Share {
 pub(super) struct Wait {
     pub(super) fid: Fid,
     /// How many lines it had been told when it was read last.
-    reading: Option<u64>,
-    offset: u64,
-    torn: Vec<u8>,
+    pub(super) reading: Option<u64>,
+    pub(super) offset: u64,
+    pub(super) torn: Vec<u8>,
 }
 
 /// What an answer is for.
@@ -82,7 +80,7 @@ impl Line {
 }
 
 pub(super) const BOTH: Access = Access { read: true, write: true, truncate: false };
-const READ: Access = Access { read: true, write: false, truncate: false };
+pub(super) const READ: Access = Access { read: true, write: false, truncate: false };
 
 impl Kernel {
     pub(super) fn share_mut(&mut self, group: SessionId, no: u64) -> Option<&mut Share> {
@@ -177,7 +175,7 @@ impl Kernel {
     }
 
     /// Reads on in a share's `wait`, unless that is being done.
-    fn read_wait(&mut self, group: SessionId, no: u64) {
+    pub(super) fn read_wait(&mut self, group: SessionId, no: u64) {
         let Some(share) = self.share_mut(group, no) else { return };
         let told = share.told;
         let (Some((link, _)), Some(wait)) = (share.at, &mut share.wait) else { return };
@@ -192,69 +190,6 @@ impl Kernel {
             Purpose::Share { group, share: no, step: Step::Wait { read: true } },
             op,
         );
-    }
-
-    /// What a share's node said.
-    pub(crate) fn share_answered(
-        &mut self,
-        link: LinkId,
-        group: SessionId,
-        no: u64,
-        step: Step,
-        reply: Reply,
-    ) {
-        let linked = self.cloud.links.contains_key(&link);
-        if let (Step::Line(line), _) = (step, linked) {
-            return self.line_answered(group, no, line, reply);
-        }
-        if let Step::Size { fan: Some(fan) } = step {
-            self.fan_answered(link, fan, true, Reply::Wrote(0));
-        }
-        if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
-            return;
-        }
-        match (step, reply) {
-            (Step::Open | Step::Wait { .. }, Reply::Failed(error))
-                if error.errno == Errno::HOSTUNREACH
-                    && self.share(group, no).is_some_and(|share| share.id.is_some()) =>
-            {
-                self.out_of_reach(group, no);
-            }
-            (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
-                self.share_refused(group, no, error)
-            }
-            (Step::Open, Reply::Opened(..)) => self.in_time(group, no),
-            (Step::Named, Reply::Data(data)) => {
-                let id = lossy(&data).trim().parse().ok();
-                if let Some(share) = self.share_mut(group, no) {
-                    share.id = id;
-                }
-                if id.is_some() {
-                    self.journal_share(group, no);
-                    self.open_wait(group, no);
-                    self.flows.insert(group);
-                    if self.sessions.get(&group).is_some_and(|session| session.life.keep) {
-                        self.tell_share(group, no, b"keep".to_vec(), Line::PLAIN);
-                    }
-                }
-            }
-            (Step::Setup, _) => {
-                let held = self.share_mut(group, no).and_then(|share| share.held_back.take());
-                for (text, line) in held.into_iter().flatten() {
-                    // It was counted when it was held back.
-                    line.fan.into_iter().for_each(|fan| self.fan_less(fan));
-                    self.tell_share(group, no, text, line);
-                }
-            }
-            (Step::Wait { read: true }, Reply::Data(data)) => self.wait_read(group, no, &data),
-            (Step::Wait { .. }, Reply::Failed(error)) => self.share_refused(group, no, error),
-            (Step::Size { .. }, Reply::Data(data)) => {
-                let text = lossy(&data);
-                let size = text.lines().find_map(|line| line.strip_prefix("size=")?.parse().ok());
-                self.resized_above(group, no, size.unwrap_or(0));
-            }
-            (Step::Open | Step::Named | Step::Wait { .. } | Step::Size { .. } | Step::Line(_), _) => {}
-        }
     }
 
     pub(super) fn open_wait(&mut self, group: SessionId, no: u64) {
@@ -323,142 +258,6 @@ impl Kernel {
             Some(at) => format!("in {} s", at.since(self.clock.mono).as_secs()),
             None => "never, since it is kept".into(),
         }
-    }
-
-    fn wait_read(&mut self, group: SessionId, no: u64, data: &[u8]) {
-        let Some(share) = self.share_mut(group, no) else { return };
-        let told = share.told;
-        let Some(wait) = &mut share.wait else { return };
-        let before = wait.reading.take();
-        wait.offset += data.len() as u64;
-        wait.torn.extend_from_slice(data);
-        let whole = wait.torn.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let lines: Vec<u8> = wait.torn.drain(..whole).collect();
-        if wait.torn.len() > limits::TEXT {
-            let error = Error::new(Errno::PROTO, "a line of wait without an end");
-            return self.share_refused(group, no, error);
-        }
-        for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-            if let Some(end) = tell::read_end(&lossy(line)) {
-                self.rank_ended(group, end);
-            }
-        }
-        // All that it had has ended; unless it was told of more since it was asked.
-        if !data.is_empty() || before != Some(told) {
-            self.read_wait(group, no);
-        }
-    }
-
-    fn line_answered(&mut self, group: SessionId, no: u64, line: Line, reply: Reply) {
-        let link = self.share(group, no).and_then(|share| share.at).map_or(LinkId::FILES, |(link, _)| link);
-        if line.resizes {
-            // Also when it failed: it may have come some of its way.
-            let fan = line.fan.filter(|_| !matches!(reply, Reply::Failed(_)));
-            if self.ask_size(group, no, fan) {
-                return;
-            }
-        }
-        let reply = match reply {
-            Reply::Failed(error) => {
-                let error = self.share(group, no).and_then(|share| share.refused.clone()).unwrap_or(error);
-                if let Some(owner) = self.sessions.get(&group).map(|s| s.owner) {
-                    self.failed(Some(group), owner, "", "share", &error);
-                }
-                if line.all_or_nothing {
-                    self.give_all_back(group);
-                }
-                Reply::Failed(error)
-            }
-            reply => reply,
-        };
-        if let Some(fan) = line.fan {
-            self.fan_answered(link, fan, true, reply);
-        }
-    }
-
-    /// A share above says how many members there are now.
-    /// Whether whoever waits for the line is told when that is known.
-    pub(super) fn ask_size(&mut self, group: SessionId, no: u64, fan: Option<u64>) -> bool {
-        let Some((link, names)) = self.share_names(group, no, "info") else { return false };
-        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return false };
-        let purpose = || Purpose::Nobody { clunk: None };
-        let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) else { return false };
-        let read = Op::Read { fid, offset: 0, count: limits::FAR_IO as u32, wait: true };
-        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Size { fan } }, read);
-        self.clunk_there(link, Lane::Control, fid);
-        fan.is_some()
-    }
-
-    fn resized_above(&mut self, group: SessionId, no: u64, size: u32) {
-        let id = group;
-        let Some(group) = self.group_mut(group) else { return };
-        group.growing = false;
-        let ended: RankSet = group.log.iter().map(|end| end.rank).collect();
-        let (all, before) = (RankSet::from_range(0..size), group.size);
-        group.size = size;
-        if size < before {
-            group.active = group.active.intersection(&all);
-        } else {
-            let mut new = all.clone();
-            new.subtract(&ended);
-            new.subtract(&group.left_out);
-            group.active.union_with(&new);
-        }
-        if let Some(share) = group.shares.get_mut(&no) {
-            share.ranks = all;
-        }
-        let active = group.active.clone();
-        self.journal_place(id, Some(no), NodeId::default(), &active);
-        self.journal_group(id);
-        self.group_changed(id);
-    }
-
-    /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
-    pub(super) fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
-        let gone = matches!(error.errno, Errno::NOENT | Errno::STALE | Errno::BADF);
-        if gone && self.levels_below(group, no) > 1 && self.share(group, no).is_some_and(|s| s.id.is_some()) {
-            return self.lost_between(group, no, &error);
-        }
-        let owner = self.sessions.get(&group).map(|s| s.owner);
-        let Some(g) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
-        let Some(share) = g.shares.get_mut(&no).filter(|share| share.refused.is_none()) else { return };
-        let lost = share.id.is_some();
-        let error = match (lost, error.errno) {
-            (true, Errno::NOENT | Errno::STALE | Errno::BADF) => {
-                let cause = format!("what {} had of session {} is gone: {error}", share.name, group.0);
-                Error::new(Errno::STALE, cause)
-            }
-            _ => error,
-        };
-        share.refused = Some(error.clone());
-        let (name, at, wait, held) =
-            (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
-        let deadline = share.deadline.take();
-        let ranks = g.active.intersection(&share.ranks);
-        let runs = g.runs || g.started;
-        g.growing = false;
-        if let Some(at) = deadline {
-            self.groups.deadlines.remove(&(at, group, no));
-        }
-        if let (Some((link, fid)), true) = (at, lost) {
-            self.clunk_there(link, Lane::Control, fid);
-            wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
-        }
-        for (_, line) in held.into_iter().flatten() {
-            self.line_answered(group, no, line, Reply::Failed(error.clone()));
-        }
-        if let Some(owner) = owner {
-            self.failed(Some(group), owner, "", "share", &error);
-        }
-        for rank in ranks.iter() {
-            if runs {
-                self.rank_failed(group, rank, &format!("{name}/-"), &error);
-            } else {
-                self.member_freed(group, rank);
-            }
-        }
-        self.flow_share_lost(group, no);
-        self.parked.notify(On::Life(group));
     }
 
     /// A share that nobody wants any more: it is closed, and frees itself by that.
