@@ -142,6 +142,8 @@ impl World {
         let settings = Settings {
             mount: mount.map(|m| dir.path().join(m)),
             env: sim::machine::node().env,
+            // As in every transcript, whatever the disk has.
+            store: Some(1 << 30),
             ..Settings::new("n1", dir.path().join("state"))
         };
         let socket = settings.socket();
