@@ -109,7 +109,10 @@ impl Watch {
             // Numbers that were given out, and other nodes that are known.
             Some("next" | "node" | "nonode" | "label" | "drained" | "term") => {}
             // What groups have elsewhere.
-            Some("group" | "nogroup" | "queue" | "pin" | "share" | "place" | "again" | "try" | "ended" | "flow") => {}
+            Some(
+                "group" | "nogroup" | "queue" | "left" | "pin" | "share" | "place" | "again" | "try"
+                | "ended" | "flow",
+            ) => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {
                 let id = number(first)

@@ -1,7 +1,7 @@
 //! What of a group outlives the node. Lines of the journal, in order:
 //!
 //! - `group ID SIZE runs|started|holds|cancelled WIDTH RETRY TERMS… -- WORDS…`: what it is; with `share-` before it if it is one.
-//! - `queue ID RANKS`: these wait. `pin ID NODE RANKS`: these are for that node.
+//! - `queue ID RANKS`: these wait. `left ID RANKS`: these were never asked for. `pin ID NODE RANKS`: these are for that node.
 //! - `share ID NO PEER NAME NUMBER up|down`: a share, and its session there.
 //! - `place ID NO|- NODE RANKS`: these were made there, through that share or here.
 //! - `again ID RANK COUNT`: it waits to be made once more. `try ID RANK COUNT`: it was made so often before.
@@ -57,6 +57,7 @@ impl Kernel {
         let Some(group) = self.group(id) else { return };
         let mut lines =
             alloc::vec![group_line(id, group), format!("queue {} {}", id.0, group.queue).into_bytes()];
+        lines.extend(left_line(id, group));
         lines.extend(pin_lines(id, group));
         lines.into_iter().for_each(|line| self.append(line));
     }
@@ -97,7 +98,7 @@ impl Kernel {
         let text: Vec<String> = words.iter().map(|w| words::lossy(w)).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
         let (verb, id) = (*text.first()?, SessionId(text.get(1)?.parse().ok()?));
-        if !["group", "queue", "pin", "share", "place", "again", "try", "nogroup"].contains(&verb) {
+        if !["group", "queue", "left", "pin", "share", "place", "again", "try", "nogroup"].contains(&verb) {
             return None;
         }
         let group = match self.sessions.get_mut(&id) {
@@ -121,6 +122,7 @@ impl Kernel {
             }
             ["queue", _, ranks] => group.queue = RankSet::parse(ranks).ok()?,
             ["queue", _] => group.queue = RankSet::new(),
+            ["left", _, ranks] => group.left_out = RankSet::parse(ranks).ok()?,
             ["pin", _, node, ranks] => {
                 let node: NodeId = node.parse().ok()?;
                 group.pins.extend(RankSet::parse(ranks).ok()?.iter().map(|rank| (rank, node)));
@@ -197,6 +199,10 @@ impl Kernel {
     }
 }
 
+fn left_line(id: SessionId, group: &Group) -> Option<Vec<u8>> {
+    (!group.left_out.is_empty()).then(|| format!("left {} {}", id.0, group.left_out).into_bytes())
+}
+
 fn pin_lines(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
     let mut by_node: BTreeMap<NodeId, RankSet> = BTreeMap::new();
     for (rank, node) in &group.pins {
@@ -207,6 +213,7 @@ fn pin_lines(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
 
 fn lines_of(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
     let mut lines = alloc::vec![group_line(id, group)];
+    lines.extend(left_line(id, group));
     lines.extend(pin_lines(id, group));
     for (no, line) in group.share_lines() {
         lines.push(format!("share {} {no} {line}", id.0).into_bytes());
