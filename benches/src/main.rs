@@ -18,8 +18,8 @@ mod fanout;
 mod floor;
 mod idle;
 mod lanes;
-mod members;
 mod local;
+mod members;
 mod peers;
 mod query;
 mod remote;
@@ -67,11 +67,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "wire", doc: "small reads and stats over 9P and FUSE", run: wire::wire },
     Bench { name: "remote", doc: "one command on another node, over TLS", run: remote::remote },
     Bench { name: "fanout", doc: "true on 100 daemons; what 1 to 1,000 nodes cost", run: fanout::fanout },
-    Bench {
-        name: "members",
-        doc: "2,048 × date over 64 daemons, output collected",
-        run: members::members,
-    },
+    Bench { name: "members", doc: "2,048 × date over 64 daemons, output collected", run: members::members },
     Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
     Bench { name: "query", doc: "ls of a query over 10,000 nodes that change", run: query::query },
     Bench { name: "send", doc: "16 MiB of program to 64 nodes, and started there", run: send::send },

@@ -19,9 +19,10 @@ use alloc::{
 use core::time::Duration;
 use op::{Act, Errno, Error, Limits, Result, SessionId, Uid, WinSize, parse_cpu, parse_size, parse_span};
 
-type Words<'a> = &'a [Vec<u8>];
+pub(crate) type Words<'a> = &'a [Vec<u8>];
 
-fn usage(verb: &str) -> Error {
+/// The usage line of a verb, as an error.
+pub(crate) fn usage(verb: &str) -> Error {
     let usage = crate::verbs::VERBS.iter().find(|v| v.name == verb).map_or("", |v| v.usage);
     Error::new(Errno::INVAL, format!("usage: {verb} {usage}").trim_end().to_string())
 }

@@ -63,7 +63,7 @@ pub(crate) struct Group {
     pub(crate) queue: RankSet,
     /// Made, and not ended.
     pub(crate) active: RankSet,
-    /// Where each of those holds a slot, where this is planned.
+    /// Where each of those holds a slot.
     placed: BTreeMap<u32, NodeId>,
     /// How often it was made anew, if it was.
     tries: BTreeMap<u32, u32>,
@@ -75,7 +75,7 @@ pub(crate) struct Group {
     replacing: RankSet,
     /// Nothing is tried again: it was killed.
     cancelled: bool,
-    /// All at once, however crowded the nodes are.
+    /// All are started at once, however crowded the nodes are: who waits could not take its part of what comes in.
     crowd: bool,
     /// How many there are is being asked of the parent.
     growing: bool,

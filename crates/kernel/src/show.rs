@@ -5,10 +5,12 @@ mod nodes;
 pub(crate) use nodes::{down_row, info_of, row_of};
 
 use crate::{
-    Attr, Kernel, notices,
+    Attr, Kernel,
+    group::End,
+    notices,
     place::Subject,
     record::{Format, Record, plain},
-    session::{Session, State, how_word},
+    session::{Session, State},
     words::lossy,
 };
 use alloc::{
@@ -19,7 +21,7 @@ use alloc::{
 use core::time::Duration;
 use op::{How, Stream, Uid, Usage, format_cpu, format_size, format_span};
 
-fn secs(micros: u64) -> f64 {
+pub(crate) fn secs(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
@@ -168,27 +170,9 @@ impl Kernel {
     }
 
     fn wait_line(&self, s: &Session, format: Format, out: &mut Vec<u8>) {
-        let State::Ended { pid, exit, .. } = &s.state else { return };
-        let path = format!("{}/{}", self.node.name, s.id.0);
-        let (usage, real) = (&exit.usage, self.real(s).as_secs_f64());
-        if format == Format::Text {
-            let how = how_word(exit.how);
-            let (user, sys) = (secs(usage.user_us), secs(usage.sys_us));
-            let rss = format_size(usage.maxrss_kib << 10);
-            let rank = s.member_of.map_or(String::new(), |(_, rank)| format!(" rank={rank}"));
-            let line =
-                format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}{rank}\n");
-            return out.extend(line.bytes());
+        if let Some(end) = End::of(&self.node.name, s, 0) {
+            end.line(s.member_of.is_some(), format, out);
         }
-        let mut r = Record::default();
-        r.text("path", path).int("pid", (*pid).into());
-        add_how(&mut r, s);
-        r.real("user", secs(usage.user_us)).real("sys", secs(usage.sys_us)).real("real", real);
-        r.size("maxrss", usage.maxrss_kib << 10);
-        if let Some((_, rank)) = s.member_of {
-            r.int("rank", rank.into());
-        }
-        r.write("wait", format, out);
     }
 
     /// Appends lines of leaves that ended as number `from` or later; gives the number to go on from.
@@ -257,12 +241,17 @@ impl Session {
 
 fn add_how(record: &mut Record, s: &Session) {
     if let State::Ended { exit, .. } = &s.state {
-        match exit.how {
-            How::Code(code) => record.int("exit", code.into()),
-            How::Signal(signal) => record.int("signal", signal.into()),
-            How::Lost => record.text("lost", "node"),
-        };
+        add_exit(record, exit.how);
     }
+}
+
+/// How something ended, as a field of a record.
+pub(crate) fn add_exit(record: &mut Record, how: How) {
+    match how {
+        How::Code(code) => record.int("exit", code.into()),
+        How::Signal(signal) => record.int("signal", signal.into()),
+        How::Lost => record.text("lost", "node"),
+    };
 }
 
 fn add_usage(r: &mut Record, usage: &Usage) {

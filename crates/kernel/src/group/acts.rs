@@ -6,7 +6,9 @@ use super::{
     share::Line,
 };
 use crate::{
-    Kernel, gone, limits,
+    Kernel,
+    acts::{Words, usage},
+    gone, limits,
     query::{Query, natural},
     ranks::RankSet,
     session::State,
@@ -14,8 +16,6 @@ use crate::{
 };
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use op::{Errno, Error, NodeId, Result, SessionId};
-
-pub(super) type Words<'a> = &'a [Vec<u8>];
 
 /// The words of `res` and `run`.
 #[derive(Debug)]
@@ -28,11 +28,6 @@ struct Wanted {
     only: Option<RankSet>,
     terms: Vec<String>,
     words: Vec<Vec<u8>>,
-}
-
-pub(super) fn usage(verb: &str) -> Error {
-    let usage = crate::verbs::VERBS.iter().find(|v| v.name == verb).map_or("", |v| v.usage);
-    Error::new(Errno::INVAL, format!("usage: {verb} {usage}"))
 }
 
 pub(super) fn count_of(verb: &str, word: &[u8]) -> Result<u32> {

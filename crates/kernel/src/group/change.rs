@@ -1,10 +1,17 @@
 //! `grow`, `shrink`, `replace`: what becomes of a group after it was made.
 
 use super::{
-    acts::{Said, Words, count_of, too_few, usage},
+    acts::{Said, count_of, too_few},
     plan::{Begun, Pick},
 };
-use crate::{Kernel, gone, query::Query, ranks::RankSet, words::lossy};
+use crate::{
+    Kernel,
+    acts::{Words, usage},
+    gone,
+    query::Query,
+    ranks::RankSet,
+    words::lossy,
+};
 use alloc::{format, vec::Vec};
 use op::{Errno, Error, Result, SessionId};
 

@@ -1,8 +1,12 @@
 //! How members end, for good or to be made anew; and what is given back with them.
 
 use super::{End, Group, kept};
-use crate::{Kernel, ranks::RankSet, session::State};
-use alloc::format;
+use crate::{
+    Kernel,
+    ranks::RankSet,
+    session::{Session, State},
+};
+use alloc::{format, vec::Vec};
 use core::time::Duration;
 use op::{Errno, Error, How, NodeId, SessionId, Usage};
 
@@ -10,22 +14,11 @@ impl Kernel {
     /// A session of this node that is a member has ended.
     pub(crate) fn member_exited(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let (Some((group, rank)), State::Ended { pid, started, exit, .. }) =
-            (session.member_of, &session.state)
-        else {
-            return;
-        };
+        let Some((group, rank)) = session.member_of else { return };
         let again = self.group(group).map_or(0, |g| g.again(rank));
-        let end = End {
-            rank,
-            again,
-            path: format!("{}/{}", self.node.name, id.0).into(),
-            pid: *pid,
-            how: exit.how,
-            usage: exit.usage,
-            real: exit.at.since(*started),
-        };
-        self.rank_ended(group, end);
+        if let Some(end) = End::of(&self.node.name, session, again) {
+            self.rank_ended(group, end);
+        }
     }
 
     /// What should have been started as it was made could not be.
@@ -120,20 +113,31 @@ impl Kernel {
             }
         };
         group.queue.subtract(&cancelled);
-        for rank in cancelled.iter() {
-            let again = group.again(rank);
-            let end = End::unmade(rank, again, "-", How::Signal(15));
-            let line = kept::end_line(id, &end);
-            group.failed += 1;
-            group.log.push(end);
-            self.journal_len += line.len() as u64 + 1;
-            self.out.push(crate::Effect::Journal(line));
-        }
+        group.failed += cancelled.len() as u32;
+        let ends = cancelled.iter().map(|rank| End::unmade(rank, group.again(rank), "-", How::Signal(15)));
+        let ends: Vec<End> = ends.collect();
+        let lines: Vec<Vec<u8>> = ends.iter().map(|end| kept::end_line(id, end)).collect();
+        group.log.extend(ends);
+        lines.into_iter().for_each(|line| self.append(line));
         self.group_changed(id);
     }
 }
 
 impl End {
+    /// How a session ended, if it has; a member that was made so often before.
+    pub(crate) fn of(node: &str, session: &Session, again: u32) -> Option<End> {
+        let State::Ended { pid, started, exit, .. } = &session.state else { return None };
+        Some(End {
+            rank: session.member_of.map_or(0, |(_, rank)| rank),
+            again,
+            path: format!("{node}/{}", session.id.0).into(),
+            pid: *pid,
+            how: exit.how,
+            usage: exit.usage,
+            real: exit.at.since(*started),
+        })
+    }
+
     fn unmade(rank: u32, again: u32, path: &str, how: How) -> End {
         let usage = Usage::default();
         End { rank, again, path: path.into(), pid: 0, how, usage, real: Duration::ZERO }

@@ -123,8 +123,7 @@ impl Kernel {
         }
     }
 
-    /// A share above says how many members there are now.
-    /// Whether whoever waits for the line is told when that is known.
+    /// Asks a share above how many members there are now. True if whoever waits for the line is told when that is known.
     pub(super) fn ask_size(&mut self, group: SessionId, no: u64, fan: Option<u64>) -> bool {
         let Some((link, names)) = self.share_names(group, no, "info") else { return false };
         let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return false };

@@ -268,7 +268,7 @@ impl Kernel {
             return Ok(self.pinned(group, &next));
         }
         let query = Query::parse(&group.terms)?;
-        if let Some(freed) = freed.filter(|_| !group.crowds()) {
+        if let Some(freed) = freed.filter(|_| !group.crowd) {
             let mut picks = Vec::new();
             for candidate in freed.iter().filter_map(|node| self.candidate(&query, *node)) {
                 let ranks = next.take_first(self.free_slots(&candidate) as usize);
@@ -279,7 +279,7 @@ impl Kernel {
             }
             return Ok(picks);
         }
-        Ok(self.choose(&query, &next, group.crowds()))
+        Ok(self.choose(&query, &next, group.crowd))
     }
 
     /// Ranks that have their nodes.
@@ -307,10 +307,5 @@ impl Group {
     /// How many more may be active.
     pub(super) fn room(&self) -> usize {
         self.width.map_or(usize::MAX, |width| (width as usize).saturating_sub(self.active.len()))
-    }
-
-    /// All are started at once, however crowded the nodes are: who waits could not take its part of what comes in.
-    pub(super) fn crowds(&self) -> bool {
-        self.crowd
     }
 }

@@ -137,7 +137,6 @@ impl Kernel {
         if let Some(fan) = line.fan {
             self.fan_more(fan);
         }
-        let down = self.share(group, no).map(|share| self.why_cut(share));
         let Some(share) = self.share_mut(group, no) else {
             return self.line_answered(group, no, line, Reply::errno(Errno::STALE));
         };
@@ -149,7 +148,8 @@ impl Kernel {
             return held_back.push((text, line));
         }
         let Some((link, fid)) = share.at else {
-            let error = down.unwrap_or_else(|| Errno::HOSTUNREACH.into());
+            let why = self.share(group, no).map(|share| self.why_cut(share));
+            let error = why.unwrap_or_else(|| Errno::HOSTUNREACH.into());
             return self.line_answered(group, no, line, Reply::Failed(error));
         };
         let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };

@@ -6,13 +6,9 @@ use crate::{
     ranks::RankSet,
     record::{Format, Record},
     session::{Session, how_word},
+    show::{add_exit, secs},
 };
-use alloc::{
-    format,
-    string::{String, ToString},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{How, SessionId, Usage, format_size, parse_size};
 
@@ -78,7 +74,7 @@ impl Group {
         let mut said = 0;
         for (node, ranks) in who {
             // Ranks that were made before are told with how often.
-            let mut by_try: alloc::collections::BTreeMap<u32, RankSet> = alloc::collections::BTreeMap::new();
+            let mut by_try: BTreeMap<u32, RankSet> = BTreeMap::new();
             if self.tries.is_empty() {
                 by_try.insert(0, ranks.clone());
             } else {
@@ -108,11 +104,9 @@ impl Kernel {
         let Some(group) = self.group(id) else { return };
         let Some(share) = group.shares.get(&no) else { return };
         let ranks = group.active.intersection(&share.ranks);
-        let mut by_node: alloc::collections::BTreeMap<Arc<str>, RankSet> =
-            alloc::collections::BTreeMap::new();
+        let mut by_node: BTreeMap<Arc<str>, RankSet> = BTreeMap::new();
         for rank in ranks.iter() {
-            let planned = group.placed.get(&rank).or_else(|| group.pins.get(&rank));
-            if let Some(name) = planned.and_then(|node| self.node_name(*node)) {
+            if let Some(name) = group.placed.get(&rank).and_then(|node| self.node_name(*node)) {
                 by_node.entry(name).or_default().insert(rank);
             }
         }
@@ -133,19 +127,23 @@ impl Kernel {
 }
 
 impl End {
-    /// Its line of `wait`.
+    /// Its line of `wait` in a group.
     pub(crate) fn write(&self, format: Format, out: &mut Vec<u8>) {
-        let secs = |micros: u64| micros as f64 / 1e6;
+        self.line(true, format, out);
+    }
+
+    /// A line of `wait`; with its rank, if it was a member.
+    pub(crate) fn line(&self, member: bool, format: Format, out: &mut Vec<u8>) {
         let (usage, real) = (&self.usage, self.real.as_secs_f64());
+        let (user, sys) = (secs(usage.user_us), secs(usage.sys_us));
         if format == Format::Text {
             let (path, pid, how) = (&self.path, self.pid, how_word(self.how));
-            let (user, sys, rss) =
-                (secs(usage.user_us), secs(usage.sys_us), format_size(usage.maxrss_kib << 10));
-            let line = format!(
-                "{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss} rank={}",
-                self.rank
-            );
+            let rss = format_size(usage.maxrss_kib << 10);
+            let line = format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}");
             out.extend(line.bytes());
+            if member {
+                out.extend(format!(" rank={}", self.rank).bytes());
+            }
             if self.again > 0 {
                 out.extend(format!(" again={}", self.again).bytes());
             }
@@ -153,13 +151,11 @@ impl End {
         }
         let mut r = Record::default();
         r.text("path", &*self.path).int("pid", self.pid.into());
-        match self.how {
-            How::Code(code) => r.int("exit", code.into()),
-            How::Signal(signal) => r.int("signal", signal.into()),
-            How::Lost => r.text("lost", "node"),
-        };
-        r.real("user", secs(usage.user_us)).real("sys", secs(usage.sys_us)).real("real", real);
-        r.size("maxrss", usage.maxrss_kib << 10).int("rank", self.rank.into());
+        add_exit(&mut r, self.how);
+        r.real("user", user).real("sys", sys).real("real", real).size("maxrss", usage.maxrss_kib << 10);
+        if member {
+            r.int("rank", self.rank.into());
+        }
         if self.again > 0 {
             r.int("again", self.again.into());
         }
@@ -203,7 +199,7 @@ pub(super) fn read_end(line: &str) -> Option<End> {
 }
 
 /// Where ranks wait that were not made: a line in `status`.
-pub(crate) fn queued_line(ranks: &RankSet, why: &str, format: Format, out: &mut Vec<u8>) {
+pub(super) fn queued_line(ranks: &RankSet, why: &str, format: Format, out: &mut Vec<u8>) {
     if ranks.is_empty() {
         return;
     }
@@ -211,9 +207,6 @@ pub(crate) fn queued_line(ranks: &RankSet, why: &str, format: Format, out: &mut 
         return out.extend(format!("- queued {ranks} {why}\n").bytes());
     }
     let mut r = Record::default();
-    r.text("path", "-")
-        .text("state", "queued")
-        .text("ranks", ranks.to_string())
-        .text("why", String::from(why));
+    r.text("path", "-").text("state", "queued").text("ranks", ranks.to_string()).text("why", why);
     r.write("session", format, out);
 }

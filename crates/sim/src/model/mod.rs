@@ -344,7 +344,8 @@ impl Model {
     pub fn is_collected(&self, id: u64, name: Name) -> bool {
         let stream = |name: Name| matches!(name, Name::Stdin | Name::Stdout | Name::Stderr | Name::Stdio);
         let open = |state: &FidState| {
-            state.open.is_some() && matches!(state.place, Place::File(Some(of), name) if of == id && stream(name))
+            state.open.is_some()
+                && matches!(state.place, Place::File(Some(of), name) if of == id && stream(name))
         };
         match name {
             Name::Clone => self.fids.values().any(open),
