@@ -9,7 +9,7 @@
 //! ```
 //! Read on in this order: [`world`] (one node, and all that a host is to it), [`watch`] and [`provider`] (what is
 //! asserted of every effect), [`driver`] and [`player`] (transcripts), [`model`] and [`pair`] (what must come of every
-//! event), [`seeds`], [`mutants`], [`fuzzing`]; and [`cloud`], where many worlds are linked.
+//! event), [`seeded`] and [`seeds`], [`mutants`], [`fuzzing`]; and [`cloud`], where many worlds are linked.
 //!
 //! *Architecture invariant.* Nothing here has a clock, a thread or randomness of its own: a world is what its events
 //! make of it, and the same seed makes the same one.
@@ -31,6 +31,7 @@ pub mod pair;
 pub mod player;
 pub mod provider;
 mod script;
+pub mod seeded;
 pub mod seeds;
 pub mod store;
 pub mod watch;

@@ -1,11 +1,7 @@
 //! Random clouds against the model. `UEM_SEEDS=100000` runs more of them, `UEM_SEED=7` one of them.
 
-use sim::{cloud::seeds, counters::Counters};
+use sim::{cloud::seeds, counters::Counters, seeded};
 use std::rc::Rc;
-
-fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 fn run(seed: u64) -> Counters {
     seeds::run(seed, Rc::new(|kernel| Box::new(kernel)))
@@ -13,23 +9,12 @@ fn run(seed: u64) -> Counters {
 
 #[test]
 fn random_clouds_are_as_the_model_says() {
-    let seeds = from_env("UEM_SEEDS").unwrap_or(50);
-    let first = from_env("UEM_FIRST").unwrap_or(0);
-    let begun = std::time::Instant::now();
-    let mut counters = Counters::default();
-    for seed in first..first + seeds {
-        counters.add(&run(seed));
-    }
-    println!("{seeds} seeds in {:?}\n{counters}", begun.elapsed());
-    let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| counters.of(what) == 0).collect();
-    assert!(missing.is_empty(), "never happened: {missing:?}");
+    seeded::many(50, MUST_HAPPEN, run);
 }
 
 #[test]
 fn one_seed() {
-    if let Some(seed) = from_env("UEM_SEED") {
-        run(seed);
-    }
+    seeded::one(run);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Random worlds against the model. `UEM_SEEDS=100000` runs more of them, `UEM_SEED=7` one of them.
 
 use kernel::Kernel;
-use sim::{counters::Counters, machine::node, seeds, world::Make};
+use sim::{counters::Counters, machine::node, seeded, seeds, world::Make};
 use std::rc::Rc;
 
 /// Short and long lives.
@@ -9,38 +9,24 @@ fn steps(seed: u64) -> usize {
     30 + (seed % 8) as usize * 35
 }
 
-fn make() -> Make {
-    Rc::new(|| Box::new(Kernel::new(node())))
-}
-
-fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+fn run(seed: u64) -> Counters {
+    let make: Make = Rc::new(|| Box::new(Kernel::new(node())));
+    seeds::run(seed, steps(seed), &make)
 }
 
 #[test]
 fn random_worlds_are_as_the_model_says() {
-    let seeds = from_env("UEM_SEEDS").unwrap_or(1500);
-    let first = from_env("UEM_FIRST").unwrap_or(0);
-    let begun = std::time::Instant::now();
-    let mut counters = Counters::default();
-    for seed in first..first + seeds {
-        counters.add(&seeds::run(seed, steps(seed), &make()));
-    }
-    println!("{seeds} seeds in {:?}\n{counters}", begun.elapsed());
-    let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| counters.of(what) == 0).collect();
-    assert!(missing.is_empty(), "never happened: {missing:?}");
+    seeded::many(1500, MUST_HAPPEN, run);
 }
 
 #[test]
 fn one_seed() {
-    if let Some(seed) = from_env("UEM_SEED") {
-        seeds::run(seed, steps(seed), &make());
-    }
+    seeded::one(run);
 }
 
 #[test]
 fn a_seed_gives_the_same_world_again() {
-    let counts = |seed| seeds::run(seed, steps(seed), &make()).to_string();
+    let counts = |seed| run(seed).to_string();
     assert_eq!(counts(3), counts(3));
     assert_ne!(counts(3), counts(4));
 }

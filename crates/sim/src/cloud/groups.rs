@@ -13,10 +13,14 @@ use super::{
     client::{BOTH, Who, names},
     faults::Cut,
 };
-use crate::{counters::Counters, machine::EPOCH, provider::Stand};
+use crate::{
+    counters::Counters,
+    provider::Stand,
+    seeded::{self, Trace, Traced},
+};
 use judge::Ledger;
 use op::{Access, Fid, Mono, Op, Reply, SessionId, Stream, Tag, Tell};
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// A node's process that dies is started again, and one that stopped goes on, within this; else its programs would outlive
 /// their lease with nobody there to end them.
@@ -65,7 +69,7 @@ pub(super) struct Run {
     /// When a node may be away again; and when it comes back.
     rested: Vec<Mono>,
     back: Vec<(Mono, usize)>,
-    trace: VecDeque<String>,
+    trace: Trace,
 }
 
 /// Runs one seed, with kernels wrapped like this.
@@ -73,17 +77,7 @@ pub(super) struct Run {
 /// # Panics
 /// If anything is not as it must be. What happened last is printed before.
 pub fn run(seed: u64, wrap: Wrap) -> Counters {
-    struct Telltale(Run, u64);
-    impl Drop for Telltale {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
-                eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
-                eprintln!("again: UEM_SEED={} cargo test -p sim --test cloud_groups one_seed", self.1);
-            }
-        }
-    }
-    let run = Run {
+    let mut run = Run {
         cloud: Cloud::of(seed, wrap),
         groups: Vec::new(),
         ledger: Ledger::default(),
@@ -91,11 +85,20 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         tokens: 1_000,
         rested: Vec::new(),
         back: Vec::new(),
-        trace: VecDeque::new(),
+        trace: Trace::of(120),
     };
-    let mut telltale = Telltale(run, seed);
-    telltale.0.play();
-    std::mem::take(&mut telltale.0.cloud.counters)
+    seeded::play(&mut run, (seed, "cloud_groups"), Run::play);
+    run.cloud.counters
+}
+
+impl Traced for Run {
+    fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    fn under_way(&self) -> Vec<String> {
+        self.cloud.under_way()
+    }
 }
 
 impl Run {
@@ -112,11 +115,7 @@ impl Run {
     }
 
     pub(super) fn note(&mut self, what: impl Into<String>) {
-        if self.trace.len() == 120 {
-            self.trace.pop_front();
-        }
-        let at = self.cloud.clock.mono.since(EPOCH.mono);
-        self.trace.push_back(format!("{:9.4} {}", at.as_secs_f64(), what.into()));
+        self.trace.note(self.cloud.dated(what));
     }
 
     /// A tree of nodes, each with some slots.

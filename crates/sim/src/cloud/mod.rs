@@ -312,6 +312,11 @@ impl Cloud {
         }
     }
 
+    /// What happens, and when.
+    pub(crate) fn dated(&self, what: impl Into<String>) -> String {
+        format!("{:9.4} {}", self.clock.mono.since(EPOCH.mono).as_secs_f64(), what.into())
+    }
+
     /// What slow links add, all of them together.
     pub(crate) fn delays(&self) -> Duration {
         self.links.iter().filter(|link| link.is_up()).map(|link| link.delay).sum()

@@ -7,9 +7,13 @@ use super::{
     errand::{Errand, Want, started},
     model::{Model, SETTLED},
 };
-use crate::{counters::Counters, provider::Stand};
+use crate::{
+    counters::Counters,
+    provider::Stand,
+    seeded::{self, Trace, Traced},
+};
 use op::SessionId;
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// A run under one seed.
 pub(super) struct Run {
@@ -19,7 +23,7 @@ pub(super) struct Run {
     /// Two nodes that are called the same, if there are.
     twins: Vec<usize>,
     tokens: u64,
-    trace: VecDeque<String>,
+    trace: Trace,
 }
 
 /// Runs one seed, with kernels wrapped like this.
@@ -27,28 +31,26 @@ pub(super) struct Run {
 /// # Panics
 /// If anything is not as it must be. What happened last is printed before.
 pub fn run(seed: u64, wrap: Wrap) -> Counters {
-    struct Telltale(Run, u64);
-    impl Drop for Telltale {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
-                eprintln!("under way:\n  {}", self.0.cloud.under_way().join("\n  "));
-                eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
-                eprintln!("again: UEM_SEED={} cargo test -p sim --test cloud_seeds one_seed", self.1);
-            }
-        }
-    }
-    let run = Run {
+    let mut run = Run {
         cloud: Cloud::of(seed, wrap),
         model: Model::default(),
         errands: Vec::new(),
         twins: Vec::new(),
         tokens: 1_000_000,
-        trace: VecDeque::new(),
+        trace: Trace::of(60),
     };
-    let mut telltale = Telltale(run, seed);
-    telltale.0.play();
-    std::mem::take(&mut telltale.0.cloud.counters)
+    seeded::play(&mut run, (seed, "cloud_seeds"), Run::play);
+    run.cloud.counters
+}
+
+impl Traced for Run {
+    fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    fn under_way(&self) -> Vec<String> {
+        self.cloud.under_way()
+    }
 }
 
 const USERS: [&str; 4] = ["ericvh", "ericvh", "alice", "root"];
@@ -68,11 +70,7 @@ impl Run {
     }
 
     pub(super) fn note(&mut self, what: impl Into<String>) {
-        if self.trace.len() == 60 {
-            self.trace.pop_front();
-        }
-        let at = self.cloud.clock.mono.since(crate::machine::EPOCH.mono);
-        self.trace.push_back(format!("{:9.4} {}", at.as_secs_f64(), what.into()));
+        self.trace.note(self.cloud.dated(what));
     }
 
     /// A tree of nodes.

@@ -7,12 +7,13 @@ use crate::{
     counters::Counters,
     model::{Ask, Name},
     pair::{Came, Pair},
+    seeded::{self, Trace, Traced},
     world::Make,
 };
 use fastrand::Rng;
 use kernel::ClientId;
 use op::{Access, Fid, Op, SessionId, SetStat, Tag, Uid};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 /// A run under one seed.
 pub struct Seed {
@@ -22,8 +23,7 @@ pub struct Seed {
     next_fid: u32,
     /// Adopted programs of which nothing was told yet.
     owed: BTreeSet<SessionId>,
-    /// What happened last, for who has to find out.
-    trace: VecDeque<String>,
+    trace: Trace,
     /// What happened how often.
     pub counters: Counters,
 }
@@ -48,26 +48,20 @@ pub fn run(seed: u64, steps: usize, make: &Make) -> Counters {
         clients: Vec::new(),
         next_fid: 1,
         owed: BTreeSet::new(),
-        trace: VecDeque::new(),
+        trace: Trace::of(40),
         counters: Counters::default(),
     };
-    // What is printed when a check fails: the way there.
-    struct Telltale<'a>(&'a mut Seed, u64);
-    impl Drop for Telltale<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let last: Vec<&str> = self.0.trace.iter().map(String::as_str).collect();
-                eprintln!("seed {}; the last that happened:\n  {}", self.1, last.join("\n  "));
-                eprintln!("again: UEM_SEED={} cargo test -p sim --test seeds one_seed", self.1);
-            }
-        }
+    seeded::play(&mut run, (seed, "seeds"), |run| {
+        (0..steps).for_each(|_| run.step());
+        run.finish();
+    });
+    run.counters
+}
+
+impl Traced for Seed {
+    fn trace(&self) -> &Trace {
+        &self.trace
     }
-    let telltale = Telltale(&mut run, seed);
-    for _ in 0..steps {
-        telltale.0.step();
-    }
-    telltale.0.finish();
-    std::mem::take(&mut telltale.0.counters)
 }
 
 impl Seed {
@@ -94,10 +88,7 @@ impl Seed {
     // ── what comes of it ───────────────────────────────────────────────────────────────────
 
     fn note(&mut self, what: String) {
-        if self.trace.len() == 40 {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(what);
+        self.trace.note(what);
     }
 
     /// Now and then the node dies in the middle of what happens next.
