@@ -280,11 +280,15 @@ impl World {
 
     /// A new client; `links`: it understands symbolic links.
     pub fn connect(&mut self, links: bool) -> ClientId {
+        self.enter(links).0
+    }
+
+    /// The same, and what else came of it: a kernel does with every event what is due by then.
+    pub fn enter(&mut self, links: bool) -> (ClientId, Vec<Effect>) {
         self.next_client += 1;
         let client = ClientId(self.next_client);
         self.watch.connected(client);
-        self.event(Event::Connect { client, links });
-        client
+        (client, self.event(Event::Connect { client, links }))
     }
 
     /// The other end of a link asks too, from now on as this client.
@@ -295,11 +299,13 @@ impl World {
         (client, self.event(Event::Caller { link, client }))
     }
 
-    /// Asks as somebody; the kernel is told first who that is.
+    /// Asks as somebody; the kernel is told first who that is, which may be the last it hears.
     pub fn ask(&mut self, client: ClientId, uid: Uid, op: Op) -> (Tag, Vec<Effect>) {
         let mut done = self.introduce(uid);
         let tag = self.new_tag();
-        done.extend(self.event(Event::Request { client, tag, uid, op }));
+        if !self.dead {
+            done.extend(self.event(Event::Request { client, tag, uid, op }));
+        }
         (tag, done)
     }
 
@@ -443,6 +449,11 @@ impl World {
     /// The next event is the last: only so many of its effects are carried out.
     pub fn crash_after(&mut self, effects: usize) {
         self.crash_after = Some(effects);
+    }
+
+    /// How many effects of the next event are to be carried out, if it is to be the last; from now on it is not.
+    pub(crate) fn put_off_crash(&mut self) -> Option<usize> {
+        self.crash_after.take()
     }
 
     /// Whether the node died in the middle of the last event.

@@ -35,19 +35,24 @@ pub fn names(path: &str) -> Vec<String> {
 }
 
 impl Cloud {
-    /// A client of a node that is up, attached to the root with fid 0.
+    /// A client of a node that is up, attached to the root with fid 0. A node that is to die in its next event dies in
+    /// what is asked after that.
     pub fn connect(&mut self, node: usize, user: &str) -> Who {
         let host = &mut self.hosts[node];
         assert!(matches!(host.life, Life::Up), "a client finds its node up");
         host.world.clock = self.clock;
+        let crash = host.world.put_off_crash();
         let uid = host.world.uid(user);
-        let id = host.world.connect(true);
-        self.settle_accounts(node);
+        let (id, done) = host.world.enter(true);
+        self.carry_out(node, done);
         self.clients.push(Client { node, id, uid, user: user.into(), next_fid: 1, gone: false });
         let who = self.clients.len() - 1;
         let attach = Op::Attach { fid: Fid(0), user: String::new(), tree: String::new() };
         let reply = self.call(who, attach);
         assert!(matches!(reply, Reply::Attached(_)), "{reply:?}");
+        if let Some(effects) = crash {
+            self.crash(node, effects);
+        }
         who
     }
 
