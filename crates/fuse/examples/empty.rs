@@ -218,7 +218,9 @@ impl Tree {
             | Op::Write { .. }
             | Op::List { .. }
             | Op::SetStat { .. }
-            | Op::ReadLink { .. } => Reply::errno(op::Errno::PERM),
+            | Op::ReadLink { .. }
+            | Op::Symlink { .. }
+            | Op::Rename { .. } => Reply::errno(op::Errno::PERM),
             Op::Remove { .. } => Reply::errno(op::Errno::PERM),
         }
     }

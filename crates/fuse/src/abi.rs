@@ -87,8 +87,13 @@ pub(crate) mod fattr {
     pub(crate) const UID: u32 = 1 << 1;
     pub(crate) const GID: u32 = 1 << 2;
     pub(crate) const SIZE: u32 = 1 << 3;
+    pub(crate) const MTIME: u32 = 1 << 5;
+    pub(crate) const MTIME_NOW: u32 = 1 << 8;
     pub(crate) const FH: u32 = 1 << 6;
 }
+
+/// `RENAME2`: what has the new name already stays.
+pub(crate) const RENAME_NOREPLACE: u32 = 1;
 
 /// `GETATTR` is about an open file.
 pub(crate) const GETATTR_FH: u32 = 1;

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   LOOKUP   Find ─▶ Look                       OPEN    Reach ─▶ Open              SETATTR  Change ─▶ Stat
+//!   SYMLINK  Symlink ─▶ Find ─▶ Look
 //!   UNLINK   FindDoomed ─▶ Remove               CREATE  ReachDir ─▶ Make ─▶ Return ─▶ LookMade
 //!   the others have one stage
 //!
@@ -227,7 +228,7 @@ impl Conn {
             Want::SetStat { file, set } => {
                 let fid = self.target(node, file)?;
                 if set == SetStat::default() {
-                    // Only times: they are the tree's own, and touch(1) is content.
+                    // Only times that the tree knows better; touch(1) is content.
                     self.start(header, None, Stage::Stat { node }, Op::Stat { fid }, steps);
                 } else {
                     self.start(header, None, Stage::Change { node, file }, Op::SetStat { fid, set }, steps);
@@ -251,6 +252,16 @@ impl Conn {
                 let newfid = self.fids.take();
                 let walk = Op::Walk { fid, newfid, names: vec![name.to_owned()] };
                 self.start(header, Some(newfid), Stage::FindDoomed { parent: node }, walk, steps);
+            }
+            Want::Symlink { name, target } => {
+                let (name, target) = (name.to_owned(), target.to_owned());
+                let stage = Stage::Symlink { parent: node, name: name.clone() };
+                self.start(header, None, stage, Op::Symlink { fid, name, target }, steps);
+            }
+            Want::Rename { name, dir: to_node, to, replace } => {
+                let dir = self.target(to_node, None)?;
+                let rename = Op::Rename { fid, name: name.to_owned(), dir, to: to.to_owned(), replace };
+                self.start(header, None, Stage::Rename { node, to: to_node }, rename, steps);
             }
             Want::Read { file, offset, count, wait } => {
                 let fid = self.target(node, Some(file))?;
@@ -276,7 +287,7 @@ impl Conn {
     }
 
     /// The fid of an open file, or else of the node.
-    fn target(&self, node: u64, file: Option<u64>) -> Result<Fid, Errno> {
+    pub(super) fn target(&self, node: u64, file: Option<u64>) -> Result<Fid, Errno> {
         match file {
             Some(file) if self.opens.contains_key(&file) => Ok(Fid(file as u32)),
             Some(_) => Err(Errno::BADF),

@@ -2,7 +2,7 @@
 
 use crate::abi::{self, fattr, mode, opcode};
 use crate::limits;
-use op::{Access, Errno, SetStat, Uid};
+use op::{Access, Errno, SetStat, Uid, Wall};
 
 /// What stands before each request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,8 @@ pub(crate) enum Want<'a> {
     Create { name: &'a str, mode: u32, access: Access },
     MakeNode { name: &'a str, mode: u32 },
     Remove { name: &'a str },
+    Symlink { name: &'a str, target: &'a str },
+    Rename { name: &'a str, dir: u64, to: &'a str, replace: bool },
     Read { file: u64, offset: u64, count: u32, wait: bool },
     Write { file: u64, offset: u64, data: &'a [u8] },
     List { file: u64, offset: u64, size: u32 },
@@ -169,10 +171,26 @@ fn want(code: u32, mut fields: Fields<'_>) -> Option<Result<Want<'_>, Errno>> {
             fields.skip(4)?;
             return name(&fields, Errno::INVAL).map(|name| Ok(Want::MakeNode { name: name?, mode }));
         }
-        // As symlink(2), link(2), rename(2) say of file systems that have no such thing.
-        opcode::SYMLINK | opcode::LINK | opcode::RENAME | opcode::RENAME2 => {
-            return Some(Err(Errno::PERM));
+        opcode::SYMLINK => {
+            let first = fields.string()?;
+            // Where it leads may be anything but bytes that are no text.
+            let target = core::str::from_utf8(fields.0.split_last()?.1);
+            return name(&first, Errno::INVAL)
+                .map(|name| Ok(Want::Symlink { name: name?, target: target.map_err(|_| Errno::INVAL)? }));
         }
+        opcode::RENAME | opcode::RENAME2 => {
+            let (dir, flags) =
+                (fields.u64()?, if code == opcode::RENAME2 { fields.u64()? as u32 } else { 0 });
+            if flags & !abi::RENAME_NOREPLACE != 0 {
+                return Some(Err(Errno::INVAL));
+            }
+            let (old, new) = (name(&fields.string()?, Errno::NOENT)?, name(&fields, Errno::INVAL)?);
+            let replace = flags == 0;
+            let rename = |name| new.map(|to| Want::Rename { name, dir, to, replace });
+            return Some(old.and_then(rename));
+        }
+        // As link(2) says of file systems that have no such thing.
+        opcode::LINK => return Some(Err(Errno::PERM)),
         opcode::IOCTL => return Some(Err(Errno(25))), // ENOTTY
         // The kernel takes this for "not here", does what is usual without, and does not ask again: FLUSH,
         // ACCESS (the tree judges every request by its uid), LSEEK, POLL (always ready), extended attributes, ….
@@ -192,13 +210,17 @@ fn access(flags: u32) -> Access {
 
 fn set_stat(mut fields: Fields<'_>) -> Option<Want<'_>> {
     let (valid, _, file, size) = (fields.u32()?, fields.u32()?, fields.u64()?, fields.u64()?);
-    fields.skip(8 + 3 * 8 + 3 * 4)?; // lock owner; times, which are the tree's own
+    let (_lock_owner, _atime, mtime, _ctime) = (fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?);
+    let (_, mtime_ns, _) = (fields.u32()?, fields.u32()?, fields.u32()?);
     let (mode, _, uid, gid) = (fields.u32()?, fields.u32()?, fields.u32()?, fields.u32()?);
     let set = SetStat {
         mode: (valid & fattr::MODE != 0).then_some(mode & 0o777),
         uid: (valid & fattr::UID != 0).then_some(uid),
         gid: (valid & fattr::GID != 0).then_some(gid),
         size: (valid & fattr::SIZE != 0).then_some(size),
+        // "Now" is the tree's own time.
+        mtime: (valid & (fattr::MTIME | fattr::MTIME_NOW) == fattr::MTIME)
+            .then(|| Wall(mtime.saturating_mul(1_000_000_000).saturating_add(mtime_ns.into()))),
     };
     Some(Want::SetStat { file: (valid & fattr::FH != 0).then_some(file), set })
 }
@@ -230,6 +252,12 @@ impl<'a> Fields<'a> {
 
     fn skip(&mut self, count: usize) -> Option<()> {
         self.take(count).map(|_| ())
+    }
+
+    /// Up to and with the next NUL.
+    fn string(&mut self) -> Option<Fields<'a>> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        self.take(end + 1).map(Fields)
     }
 
     fn u32(&mut self) -> Option<u32> {

@@ -165,6 +165,8 @@ pub(crate) enum Kind {
         done: u32,
         left: Vec<u8>,
     },
+    /// With the second fid at the other end.
+    Rename(Fid),
     Other,
 }
 

@@ -355,6 +355,17 @@ impl Kernel {
                 self.place(who, fid).and_then(|place| self.set_stat(who.uid, place, &set)).into()
             }
             Op::ReadLink { fid } => self.place(who, fid).and_then(|place| self.read_link(place)).into(),
+            Op::Symlink { fid, .. } => match self.place(who, fid) {
+                Ok(_) => Err(no_new_files()).into(),
+                Err(error) => Err(error).into(),
+            },
+            Op::Rename { fid, .. } => match self.place(who, fid) {
+                Ok(_) => {
+                    let cause = "what is here keeps its name; only files of machines, in fs/, are renamed";
+                    Err(Error::new(Errno::PERM, cause)).into()
+                }
+                Err(error) => Err(error).into(),
+            },
             Op::Remove { fid } => {
                 let result = self.place(who, fid).and_then(|place| self.remove(who, place));
                 self.clunk(who.client, fid);
@@ -391,9 +402,10 @@ impl Kernel {
         let links = match tree {
             "" | "/" => client.links,
             "plain" => false,
+            "links" => true,
             other => {
                 let cause = format!(
-                    "no tree {other}: there is one, and its name is empty; `plain` shows it without symbolic links"
+                    "no tree {other}: there is one, and its name is empty; `links` shows it with symbolic links and `plain` without"
                 );
                 return Err(Error::new(Errno::NOENT, cause));
             }

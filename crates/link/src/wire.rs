@@ -203,7 +203,9 @@ impl Lane {
             | Op::List { .. }
             | Op::Stat { .. }
             | Op::SetStat { .. }
-            | Op::ReadLink { .. } => {}
+            | Op::ReadLink { .. }
+            | Op::Symlink { .. }
+            | Op::Rename { .. } => {}
         }
         let writes = if let Op::Write { data, .. } = &op { data.len() } else { 0 };
         let own = self.client.request(op);

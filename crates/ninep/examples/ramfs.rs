@@ -162,6 +162,7 @@ impl Ram {
             }
             Op::Clunk { fid } => self.fids.remove(&fid).map(|_| Reply::Done).ok_or(Errno::BADF)?,
             Op::ReadLink { .. } => return Err(Errno::INVAL),
+            Op::Symlink { .. } | Op::Rename { .. } => return Err(Errno::OPNOTSUPP),
             // Everything is answered at once, so nothing is left to give up.
             Op::Flush { .. } => Reply::Done,
         })

@@ -14,6 +14,7 @@ pub enum Dialect {
     /// - `Tread` with the top bit of `count` set does not wait: what is not there yet is `EAGAIN`.
     /// - `Tlcreate` with `S_IFDIR` in `mode` makes a directory.
     /// - `Tstat` is admitted, and stat records end in `n_uid[4] n_gid[4] mtime_ns[4]`.
+    /// - `Trenameat` ends in `flags[4]`: 1 leaves what has the new name already.
     /// - `Rreaddir` holds `cookie[8]` and a stat record an entry.
     Uem,
 }

@@ -206,7 +206,9 @@ fn reply(op: &Op, how: u8) -> Reply {
             Op::List { .. } => Reply::Listed(entries.collect()),
             Op::Stat { .. } => Reply::Stat(stat),
             Op::ReadLink { .. } => Reply::Linked(stat.name),
-            Op::SetStat { .. } | Op::Remove { .. } | Op::Clunk { .. } | Op::Flush { .. } => Reply::Done,
+            Op::Symlink { .. } => Reply::Made(qid),
+            Op::SetStat { .. } | Op::Rename { .. } | Op::Remove { .. } => Reply::Done,
+            Op::Clunk { .. } | Op::Flush { .. } => Reply::Done,
         },
     }
 }

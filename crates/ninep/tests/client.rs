@@ -165,6 +165,10 @@ fn what_a_dialect_cannot_say_fails_at_once() {
     let fid = Fid(0);
     check(Dialect::L, Op::Read { fid, offset: 0, count: 1, wait: false }, Errno::OPNOTSUPP);
     check(Dialect::Plain, Op::ReadLink { fid }, Errno::OPNOTSUPP);
+    let rename = |replace| Op::Rename { fid, name: "a".into(), dir: fid, to: "b".into(), replace };
+    check(Dialect::Plain, rename(true), Errno::OPNOTSUPP);
+    check(Dialect::L, rename(false), Errno::OPNOTSUPP);
+    check(Dialect::Plain, Op::Symlink { fid, name: "a".into(), target: "b".into() }, Errno::OPNOTSUPP);
     check(Dialect::L, Op::Walk { fid, newfid: Fid(1), names: names(17) }, Errno::NAMETOOLONG);
     check(Dialect::L, Op::Walk { fid, newfid: Fid(1), names: vec!["a/b".into()] }, Errno::INVAL);
     check(Dialect::L, Op::Write { fid, offset: 0, data: vec![0; 8192 - 23] }, Errno::INVAL);

@@ -6,7 +6,9 @@
 mod common;
 
 use common::Bench;
-use ninep::wire::{self, Cause, DataSync, NUname, Names, Qid, Qids, Rmsg, ShapeCode, Stat, Tmsg};
+use ninep::wire::{
+    self, Cause, DataSync, NUname, Names, Qid, Qids, RenameFlags, Rmsg, ShapeCode, Stat, Tmsg,
+};
 use ninep::{Dialect, NOTAG, fuzzing};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
@@ -123,7 +125,13 @@ impl Values {
             Tmsg::Getlock { fid: n, ty: b, start: q, length: r, proc_id: m, client_id: s },
             Tmsg::Link { dfid: n, fid: m, name: s },
             Tmsg::Mkdir { dfid: n, name: s, mode: m, gid: n },
-            Tmsg::Renameat { olddirfid: n, oldname: s, newdirfid: m, newname: t },
+            Tmsg::Renameat {
+                olddirfid: n,
+                oldname: s,
+                newdirfid: m,
+                newname: t,
+                flags: RenameFlags(if dialect == Dialect::Uem { m } else { 0 }),
+            },
             Tmsg::Unlinkat { dirfid: n, name: s, flags: m },
         ]
     }

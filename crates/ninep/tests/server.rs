@@ -9,7 +9,7 @@ use common::{Bench, tree};
 use ninep::server::{Config, Conn};
 use ninep::wire::{self, NUname, Names, Tmsg};
 use ninep::{Dialect, NOFID, NOTAG};
-use op::{Access, Entry, Errno, Error, FileKind, Op, Qid, Reply, SetStat, Shape};
+use op::{Access, Entry, Errno, Error, FileKind, Op, Qid, Reply, SetStat, Shape, Wall};
 use std::collections::VecDeque;
 
 const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::L, Dialect::Uem];
@@ -45,7 +45,7 @@ fn entry(at: u64, name: &str) -> Entry {
             user: "u".into(),
             group: "g".into(),
             size: 3,
-            mtime: op::Wall(4_000_000_005),
+            mtime: Wall(4_000_000_005),
         },
     }
 }
@@ -375,8 +375,13 @@ fn attributes_are_changed_only_where_asked() {
     let mode = Some(stat.mode & 0o777);
     assert!(matches!(op, Op::SetStat { set, .. } if set == SetStat { mode, ..SetStat::default() }));
     bench.exchange(2, Tmsg::Wstat { fid: 0, stat: same }, Reply::Done);
-    bench.send(3, Tmsg::Wstat { fid: 0, stat: wire::Stat { name: "new", ..same } });
-    bench.expect(&["1 Wstat", "2 Wstat", r#"3 Error { ename: "files can't be renamed here" }"#]);
+    let both = wire::Stat { name: "new", length: 0, ..same };
+    bench.send(3, Tmsg::Wstat { fid: 0, stat: both });
+    bench.expect(&[
+        "1 Wstat",
+        "2 Wstat",
+        r#"3 Error { ename: "a file is renamed by a wstat that changes nothing else" }"#,
+    ]);
     let mut bench = Bench::new(Dialect::L);
     let set = |valid| Tmsg::Setattr {
         fid: 0,
@@ -387,13 +392,15 @@ fn attributes_are_changed_only_where_asked() {
         size: 3,
         atime: 0,
         atime_ns: 0,
-        mtime: 0,
-        mtime_ns: 0,
+        mtime: 5,
+        mtime_ns: 6,
     };
     for (valid, expected) in [
-        (0x1b0, SetStat::default()),
+        // Times that the server would say.
+        (0x0b0, SetStat::default()),
         (8, SetStat { size: Some(3), ..SetStat::default() }),
-        (7, SetStat { mode: Some(0o600), uid: Some(1), gid: Some(2), size: None }),
+        (7, SetStat { mode: Some(0o600), uid: Some(1), gid: Some(2), ..SetStat::default() }),
+        (0x120, SetStat { mtime: Some(Wall(5_000_000_006)), ..SetStat::default() }),
     ] {
         let op = bench.exchange(1, set(valid), Reply::Done);
         assert!(matches!(op, Op::SetStat { set, .. } if set == expected), "{valid:#x}");
@@ -440,13 +447,106 @@ fn directories_are_made_and_names_removed_in_steps() {
 }
 
 #[test]
+fn a_file_is_renamed_by_the_names_of_its_directories() {
+    for dialect in [Dialect::L, Dialect::Uem] {
+        let mut bench = Bench::new(dialect);
+        let renameat = |oldname, newname, flags| Tmsg::Renameat {
+            olddirfid: 0,
+            oldname,
+            newdirfid: 0,
+            newname,
+            flags: wire::RenameFlags(flags),
+        };
+        let op = bench.exchange(1, renameat("a", "b", 0), Reply::Done);
+        let Op::Rename { fid, name, dir, to, replace: true } = op else { panic!("{op:?}") };
+        assert_eq!((fid, name.as_str(), to.as_str()), (dir, "a", "b"));
+        bench.expect(&["1 Renameat"]);
+        // A name is one element of a path, and no way out of a directory.
+        for (oldname, newname) in [("..", "b"), ("a", ".."), ("a", "x/y"), ("", "b"), ("a", ".")] {
+            bench.send(2, renameat(oldname, newname, 0));
+            assert!(bench.asks.is_empty(), "{oldname} {newname}");
+            bench.said();
+        }
+        bench.send(
+            3,
+            Tmsg::Renameat {
+                olddirfid: 0,
+                oldname: "a",
+                newdirfid: 77,
+                newname: "b",
+                flags: wire::RenameFlags(0),
+            },
+        );
+        assert!(bench.asks.is_empty());
+        bench.said();
+        if dialect == Dialect::Uem {
+            let op = bench.exchange(4, renameat("a", "b", 1), Reply::errno(Errno::EXIST));
+            assert!(matches!(op, Op::Rename { replace: false, .. }));
+            bench.expect(&[r#"4 Lerror { ecode: 17, cause: Cause("") }"#]);
+            bench.send(5, renameat("a", "b", 2));
+            assert!(bench.asks.is_empty(), "an exchange is not known");
+            bench.said();
+        }
+    }
+}
+
+#[test]
+fn a_file_is_renamed_by_a_fid_of_it() {
+    for dialect in [Dialect::Plain, Dialect::L] {
+        let mut bench = Bench::new(dialect);
+        let stat = wire::Stat { name: "new", ..wire::Stat::SAME };
+        let (message, done) = match dialect {
+            Dialect::Plain => (Tmsg::Wstat { fid: 0, stat }, "1 Wstat"),
+            Dialect::L | Dialect::Uem => (Tmsg::Rename { fid: 0, dfid: 0, name: "new" }, "1 Rename"),
+        };
+        bench.send(1, message);
+        let mut asked = Vec::new();
+        while let Some((tag, op)) = bench.asks.pop_front() {
+            let reply = match &op {
+                Op::Stat { .. } => Reply::Stat(entry(1, "old").stat),
+                Op::Walk { .. } => Reply::Walked(vec![tree::qid_of(9, true)]),
+                _ => Reply::Done,
+            };
+            asked.push(op);
+            bench.answer(tag, reply);
+        }
+        let [Op::Stat { .. }, Op::Walk { names, .. }, Op::Rename { to, .. }, Op::Clunk { .. }] = &asked[..]
+        else {
+            panic!("{asked:?}")
+        };
+        assert_eq!((names[0].as_str(), to.as_str()), ("..", "new"));
+        bench.expect(&[done]);
+    }
+}
+
+#[test]
+fn a_rename_waits_for_both_of_its_directories() {
+    let mut bench = Bench::new(Dialect::L);
+    bench.send(1, Tmsg::Walk { fid: 0, newfid: 5, names: Names::Write(&names(&["d"])) });
+    let (walk, _) = bench.asked();
+    let flags = wire::RenameFlags(0);
+    bench.send(2, Tmsg::Renameat { olddirfid: 0, oldname: "a", newdirfid: 5, newname: "b", flags });
+    assert!(bench.asks.is_empty(), "its second fid is not there yet");
+    bench.send(3, Tmsg::Renameat { olddirfid: 0, oldname: "a", newdirfid: 5, newname: "b", flags });
+    bench.send(4, Tmsg::Flush { oldtag: 3 });
+    bench.expect(&["4 Flush"]);
+    bench.answer(walk, Reply::Walked(vec![tree::qid_of(9, true)]));
+    let (tag, op) = bench.asked();
+    assert!(matches!(op, Op::Rename { .. }));
+    bench.answer(tag, Reply::Done);
+    bench.expect(&["1 Walk { qids: Read([128, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]) }", "2 Renameat"]);
+    bench.send(1, Tmsg::Walk { fid: 0, newfid: 6, names: Names::Write(&names(&["d"])) });
+    let (walk, _) = bench.asked();
+    bench.send(2, Tmsg::Renameat { olddirfid: 0, oldname: "a", newdirfid: 6, newname: "b", flags });
+    bench.answer(walk, Reply::errno(Errno::NOENT));
+    assert!(bench.asks.is_empty(), "it was not made");
+}
+
+#[test]
 fn what_is_not_offered_is_refused() {
     let mut bench = Bench::new(Dialect::L);
     for message in [
-        Tmsg::Symlink { dfid: 0, name: "l", target: "t", gid: 0 },
         Tmsg::Mknod { dfid: 0, name: "l", mode: 0, major: 0, minor: 0, gid: 0 },
-        Tmsg::Rename { fid: 0, dfid: 0, name: "n" },
-        Tmsg::Renameat { olddirfid: 0, oldname: "o", newdirfid: 0, newname: "n" },
         Tmsg::Link { dfid: 0, fid: 0, name: "l" },
         Tmsg::Xattrwalk { fid: 0, newfid: 3, name: "user.x" },
         Tmsg::Xattrcreate { fid: 0, name: "user.x", size: 0, flags: 0 },

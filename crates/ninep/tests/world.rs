@@ -214,6 +214,16 @@ impl World {
             12 if fid != Fid(0) => {
                 self.request(Op::Walk { fid, newfid: fid, names: vec!["..".into()] });
             }
+            13 if self.dice.one_in(2) => {
+                let dir = if self.dice.one_in(4) { fid } else { Fid(0) };
+                let (name, to) = (format!("l{}", self.dice.roll(9)), format!("l{}", self.dice.roll(9)));
+                let replace = self.dice.one_in(2);
+                self.request(Op::Rename { fid: Fid(0), name, dir, to, replace });
+            }
+            13 => {
+                let name = format!("l{}", self.dice.roll(9));
+                self.request(Op::Symlink { fid: Fid(0), name, target: "text".into() });
+            }
             _ => {
                 if let Some(&tag) = self.open.keys().nth(self.dice.roll(self.open.len().max(1))) {
                     self.request(Op::Flush { tag });

@@ -55,7 +55,8 @@ pub enum Op {
         /// As whom, by name. Only another node of the same trust domain is believed; of everybody else the door
         /// knows better.
         user: String,
-        /// Which tree: empty for the whole; `plain` for the whole with directories in place of symbolic links.
+        /// Which tree: empty for the whole, as this client is shown it; `links` for the whole with symbolic links, `plain` with
+        /// what they lead to in their place.
         tree: String,
     },
     /// Goes from `fid` along `names` (`..` is the parent) and makes `newfid` stand for what is found there.
@@ -135,6 +136,29 @@ pub enum Op {
         /// A link.
         fid: Fid,
     },
+    /// Makes a symbolic link in the directory `fid`.
+    Symlink {
+        /// The directory; stays what it is.
+        fid: Fid,
+        /// The link's name.
+        name: String,
+        /// Where it leads; nobody looks whether there is anything.
+        target: String,
+    },
+    /// Gives a file another name, in the same directory or in another one of the same file system: at every moment there is
+    /// what was under the new name, or what is renamed. See renameat2(2).
+    Rename {
+        /// The directory that it is in.
+        fid: Fid,
+        /// Its name there.
+        name: String,
+        /// The directory that it goes to; may be `fid`.
+        dir: Fid,
+        /// Its name there.
+        to: String,
+        /// What has that name already goes; unset, it stays, and that is `EEXIST`.
+        replace: bool,
+    },
     /// Removes the file, and clunks the fid whether that works or not.
     Remove {
         /// Any fid.
@@ -166,8 +190,18 @@ impl Op {
             | Op::Stat { fid }
             | Op::SetStat { fid, .. }
             | Op::ReadLink { fid }
+            | Op::Symlink { fid, .. }
+            | Op::Rename { fid, .. }
             | Op::Remove { fid }
             | Op::Clunk { fid } => Some(*fid),
+        }
+    }
+
+    /// A second fid that it is about, which is there already too.
+    pub fn other_fid(&self) -> Option<Fid> {
+        match self {
+            Op::Rename { dir, .. } => Some(*dir),
+            _ => None,
         }
     }
 }
@@ -183,6 +217,8 @@ pub struct SetStat {
     pub gid: Option<u32>,
     /// Length in bytes.
     pub size: Option<u64>,
+    /// When it was changed last. Files that are made as they are read have times of their own, and ignore this.
+    pub mtime: Option<Wall>,
 }
 
 /// A file's attributes.
@@ -247,6 +283,8 @@ pub enum Reply {
     Stat(Stat),
     /// To `ReadLink`.
     Linked(String),
+    /// To `Symlink`.
+    Made(Qid),
     /// To everything else that worked.
     Done,
     /// To anything that did not.

@@ -194,6 +194,14 @@ impl Files {
                 None => return Ok(()),
             },
         };
+        let lends = match &op {
+            Op::Rename { fid, dir, .. } if fid != dir => Some(self.slot_of(*dir)?),
+            _ => None,
+        };
+        if lends.is_some_and(|other| self.slots[&other].user.uid != self.slots[&slot].user.uid) {
+            let cause = "a file is renamed by one user, and the two directories were walked to by two";
+            return Err(Error::new(Errno::PERM, cause));
+        }
         let cost = if let Op::Write { data, .. } = &op { data.len() } else { 0 };
         let uid = self.slots[&slot].user.uid;
         let (gone, removed) = (matches!(op, Op::Clunk { .. }), matches!(op, Op::Remove { .. }));
@@ -220,9 +228,14 @@ impl Files {
         } else {
             self.tags.insert(tag, slot);
         }
-        let task = Task { op, done: 0, stay: false };
-        let job = Job { tag: (!gone).then_some(tag), task, cost, makes, woken: 0 };
+        let task = Task { op, done: 0, stay: false, other: None };
+        let wants = lends.is_some();
+        let job = Job { tag: (!gone).then_some(tag), task, cost, makes, woken: 0, wants, lends: None };
         self.slots.get_mut(&slot).expect("just found").queue.push_back(job);
+        if let Some(other) = lends {
+            self.slots.get_mut(&other).expect("just found").queue.push_back(Job::lending(slot, tag));
+            self.ready(other);
+        }
         self.ready(slot);
         Ok(())
     }

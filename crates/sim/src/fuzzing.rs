@@ -279,7 +279,14 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
             Op::Walk { fid: from, newfid, names }
         }
         5..=7 => Op::Open { fid, access: access(bytes.byte()) },
-        8 => Op::Create { fid, name: "x".into(), mode: 0o755, access: access(bytes.byte()) },
+        8 => match bytes.byte() % 4 {
+            0 => Op::Symlink { fid, name: "x".into(), target: "y".into() },
+            1 => {
+                let dir = Fid(u32::from(bytes.byte() % 16));
+                Op::Rename { fid, name: "x".into(), dir, to: "y".into(), replace: bytes.once_in(2) }
+            }
+            _ => Op::Create { fid, name: "x".into(), mode: 0o755, access: access(bytes.byte()) },
+        },
         9..=11 => {
             let (offset, wait) = (bytes.number(), !bytes.once_in(4));
             Op::Read { fid, offset, count: bytes.one(&[0, 1, 100, 1 << 20, u32::MAX]), wait }
@@ -304,6 +311,7 @@ fn request(world: &mut World, clients: &mut [(ClientId, Vec<Tag>)], bytes: &mut 
                     uid: small(some(bytes)),
                     gid: small(some(bytes)),
                     size: some(bytes),
+                    mtime: None,
                 };
                 Op::SetStat { fid, set }
             }

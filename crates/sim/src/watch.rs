@@ -184,7 +184,8 @@ pub(crate) fn answers(name: &str, reply: Option<&Reply>) -> bool {
         Some(Reply::Listed(_)) => name == "list",
         Some(Reply::Stat(_)) => name == "stat",
         Some(Reply::Linked(_)) => name == "readlink",
-        Some(Reply::Done) => matches!(name, "setstat" | "remove" | "clunk" | "flush"),
+        Some(Reply::Made(_)) => name == "symlink",
+        Some(Reply::Done) => matches!(name, "setstat" | "rename" | "remove" | "clunk" | "flush"),
     }
 }
 
@@ -201,6 +202,8 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Stat { .. } => "stat",
         Op::SetStat { .. } => "setstat",
         Op::ReadLink { .. } => "readlink",
+        Op::Symlink { .. } => "symlink",
+        Op::Rename { .. } => "rename",
         Op::Remove { .. } => "remove",
         Op::Clunk { .. } => "clunk",
         Op::Flush { .. } => "flush",

@@ -69,7 +69,7 @@ struct Bridge {
 impl Bridge {
     fn new(node: Connection, mount: Mount) -> Bridge {
         let uid = Uid(rustix::process::geteuid().as_raw());
-        let conn = Conn::new(Config { uid, ..Config::default() });
+        let conn = Conn::new(Config { uid, tree: "links".into(), ..Config::default() });
         Bridge {
             node,
             mount,
@@ -154,6 +154,8 @@ impl Bridge {
             | Op::Stat { .. }
             | Op::SetStat { .. }
             | Op::ReadLink { .. }
+            | Op::Symlink { .. }
+            | Op::Rename { .. }
             | Op::Remove { .. }
             | Op::Clunk { .. }) => op,
         };

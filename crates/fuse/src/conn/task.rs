@@ -66,6 +66,16 @@ pub(super) enum Stage {
         offset: u64,
         size: u32,
     },
+    /// Symlink; then Find.
+    Symlink {
+        parent: u64,
+        name: String,
+    },
+    /// Rename.
+    Rename {
+        node: u64,
+        to: u64,
+    },
     /// Walk to a name that is to be removed.
     FindDoomed {
         parent: u64,
@@ -102,7 +112,8 @@ impl Stage {
         match self {
             Stage::Attach { .. } | Stage::Look { .. } | Stage::Stat { .. } | Stage::ReadLink { .. } => true,
             Stage::Open { .. } | Stage::Read { .. } | Stage::Write { .. } | Stage::List { .. } => true,
-            Stage::Remove | Stage::LookMade { .. } => true,
+            Stage::Remove | Stage::LookMade { .. } | Stage::Rename { .. } => true,
+            Stage::Symlink { .. } => false,
             Stage::Find { .. } | Stage::Change { .. } | Stage::Reach { .. } | Stage::FindDoomed { .. } => {
                 false
             }
@@ -117,7 +128,8 @@ impl Stage {
                 Some(parent)
             }
             Stage::Stat { node } | Stage::ReadLink { node } | Stage::Reach { node, .. } => Some(node),
-            Stage::Change { node, .. } => Some(node),
+            Stage::Change { node, .. } | Stage::Rename { node, .. } => Some(node),
+            Stage::Symlink { parent, .. } => Some(parent),
             Stage::Attach { .. } | Stage::Look { .. } | Stage::Open { .. } | Stage::Read { .. } => None,
             Stage::Write { .. } | Stage::List { .. } | Stage::Remove | Stage::Make { .. } => None,
             Stage::Return { .. } | Stage::LookMade { .. } => None,
@@ -137,6 +149,9 @@ impl Conn {
                 && let Some(node) = task.stage.node()
             {
                 self.nodes.spoil(node);
+                if let Stage::Rename { to, .. } = task.stage {
+                    self.nodes.spoil(to);
+                }
             }
             return self.fail(&task, error.errno, steps);
         }
@@ -159,6 +174,7 @@ impl Conn {
             Stage::Look { .. } | Stage::Stat { .. } | Stage::Change { .. } | Stage::ReadLink { .. } => false,
             Stage::Open { .. } | Stage::Read { .. } | Stage::Write { .. } | Stage::List { .. } => false,
             Stage::Make { .. } | Stage::LookMade { .. } => false,
+            Stage::Symlink { .. } | Stage::Rename { .. } => false,
         };
         if gone && let Some(fid) = task.made[0].take() {
             self.fids.give_back(fid);
@@ -235,6 +251,16 @@ impl Conn {
             (Stage::ReadLink { .. }, Reply::Linked(target), _) => {
                 self.succeed(unique, target.into_bytes(), steps)
             }
+            (Stage::Symlink { parent, name }, Reply::Made(_), _) => {
+                let (parent, names) = (*parent, vec![std::mem::take(name)]);
+                let Ok(fid) = self.target(parent, None) else {
+                    return self.fail(&task, Errno::STALE, steps);
+                };
+                let newfid = self.fids.take();
+                (task.stage, task.made[0]) = (Stage::Find { parent }, Some(newfid));
+                self.ask(task, Op::Walk { fid, newfid, names }, steps);
+            }
+            (Stage::Rename { .. }, Reply::Done, _) => self.succeed(unique, Vec::new(), steps),
             (Stage::FindDoomed { .. }, Reply::Walked(_), [Some(fid), _]) => {
                 task.stage = Stage::Remove;
                 self.ask(task, Op::Remove { fid }, steps);

@@ -49,6 +49,32 @@ fn init_attaches_then_agrees_on_what_is_wanted() {
 }
 
 #[test]
+fn files_are_renamed_and_links_made() {
+    let mut world = begun();
+    let many = lookup(&mut world, 1, "many");
+    let rename = |name: &str, dir: u64, to: &str, flags: u32| Call::Rename {
+        name: name.into(),
+        dir,
+        to: to.into(),
+        flags,
+    };
+    ask(&mut world, 1, &rename("hello", many, "moved", 0)).unwrap();
+    assert_eq!(ask(&mut world, 1, &Call::Lookup("hello".into())), Err(Errno::NOENT));
+    lookup(&mut world, many, "moved");
+    assert_eq!(ask(&mut world, many, &rename("moved", many, "file001", 1)), Err(Errno::EXIST));
+    let back = Call::OldRename { name: "moved".into(), dir: 1, to: "hello".into() };
+    ask(&mut world, many, &back).unwrap();
+    assert_eq!(ask(&mut world, 1, &rename("hello", many, "file001", 2)), Err(Errno::INVAL), "an exchange");
+    assert_eq!(ask(&mut world, 1, &rename("hello", many, "x/y", 0)), Err(Errno::INVAL));
+    assert_eq!(ask(&mut world, 1, &rename("hello", 4242, "x", 0)), Err(Errno::STALE));
+    let link = Call::Symlink { name: "new".into(), target: "../x/y".into() };
+    let node = u64_at(&ask(&mut world, 1, &link).unwrap(), 0);
+    assert_eq!(ask(&mut world, node, &Call::ReadLink).unwrap(), b"../x/y");
+    assert_eq!(node, lookup(&mut world, 1, "new"));
+    world.end();
+}
+
+#[test]
 fn a_kernel_of_another_major_is_answered_as_fuse_says() {
     for (major, minor, error) in [(8, 0, Ok(())), (6, 9, Err(Errno::PROTO)), (7, 30, Err(Errno::PROTO))] {
         let mut world = World::new();

@@ -41,7 +41,9 @@ fn programs_find_what_they_expect() {
     assert_eq!(server.says("find . -name 'file2*' -exec cat {} + | wc -c"), "200\n");
     assert_eq!(server.says("cat many/* | wc -l"), "300\n");
     assert_eq!(server.sh("cat missing").status.code(), Some(1));
-    assert_eq!(server.sh("mkdir x && test -d x && ! mv x y && rmdir x").status.code(), Some(0));
+    assert_eq!(server.sh("mkdir x && mv x y && test -d y && ! test -e x && rmdir y").status.code(), Some(0));
+    server.says("ln -s hello l && cat l && mv l many/m && test -L many/m && mv -n many/m link && rm many/m");
+    assert_eq!(server.sh("ln hello hard").status.code(), Some(1));
     server.says("df . && stat -f . && sync hello");
 }
 

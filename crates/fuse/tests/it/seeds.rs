@@ -90,12 +90,20 @@ impl Kernel {
             }
             9 => self.release(world, dice),
             10 => self.forget(world, dice, counts),
-            11 => match dice.roll(4) {
+            11 => match dice.roll(6) {
                 0 => {
                     self.send(world, 1, Call::Create { name: format!("made{}", dice.roll(3)), flags: 0o102 })
                 }
                 1 => self.send(world, 1, Call::Unlink(format!("made{}", dice.roll(3)))),
-                2 => self.send(world, 1, Call::Mknod(format!("made{}", dice.roll(3)))),
+                2 => {
+                    let (name, to) = (format!("made{}", dice.roll(3)), format!("made{}", dice.roll(3)));
+                    self.send(world, 1, Call::Rename { name, dir: 1, to, flags: dice.roll(2) as u32 });
+                }
+                3 => {
+                    let name = format!("link{}", dice.roll(99));
+                    self.send(world, 1, Call::Symlink { name, target: "hello".into() });
+                }
+                4 => self.send(world, 1, Call::Mknod(format!("made{}", dice.roll(3)))),
                 _ => self.send(world, node, Call::Chmod(0o640)),
             },
             _ => {
@@ -155,7 +163,7 @@ impl Kernel {
                 Ok(()) => counts.too_late += usize::from(interrupted),
             }
             let body = answer.body();
-            if matches!(call, Call::Lookup(_) | Call::Mknod(_) | Call::Create { .. }) {
+            if matches!(call, Call::Lookup(_) | Call::Mknod(_) | Call::Symlink { .. } | Call::Create { .. }) {
                 *self.nodes.entry(u64_at(body, 0)).or_default() += 1;
             }
             if matches!(call, Call::Create { .. }) {

@@ -50,9 +50,12 @@ impl Kernel {
     /// A fid is not made after all: what was asked of it meanwhile fails for that.
     fn stop_all(&mut self, link: LinkId, there: Fid, error: &Error) {
         for asked in self.asked.values_mut().filter(|asked| asked.link == link) {
-            if let Purpose::Op { there: of, .. } | Purpose::Named { there: of, .. } = asked.purpose
-                && of == there
-            {
+            let of = match &asked.purpose {
+                Purpose::Op { kind: Kind::Rename(to), .. } if *to == there => Some(*to),
+                Purpose::Op { there: of, .. } | Purpose::Named { there: of, .. } => Some(*of),
+                _ => None,
+            };
+            if of == Some(there) {
                 asked.stop = Some(Stop::Failed(error.clone()));
             }
         }

@@ -196,6 +196,14 @@ impl Kernel {
             Op::Stat { .. } => Op::Stat { fid: there },
             Op::SetStat { set, .. } => Op::SetStat { fid: there, set },
             Op::ReadLink { .. } => Op::ReadLink { fid: there },
+            Op::Symlink { name, target, .. } => Op::Symlink { fid: there, name, target },
+            Op::Rename { name, dir, to, replace, .. } => match self.bind_too(who, fid, dir, (link, lane)) {
+                Ok(dir) => {
+                    kind = Kind::Rename(dir);
+                    Op::Rename { fid: there, name, dir, to, replace }
+                }
+                Err(error) => return Err(error).into(),
+            },
             Op::Remove { .. } => Op::Remove { fid: there },
             Op::Attach { .. } | Op::Walk { .. } | Op::Clunk { .. } | Op::Flush { .. } => {
                 return Err(Errno::IO.into()).into();
@@ -217,6 +225,28 @@ impl Kernel {
             client.fids.remove(&fid);
         }
         Outcome::Park(On::Asked(tag), Ask::Far(tag))
+    }
+
+    /// A second fid at the other end of the same link: what it stands for is of the same node, or the node there knows better.
+    fn bind_too(&mut self, who: Who, fid: Fid, dir: Fid, link: (LinkId, Lane)) -> Result<Fid> {
+        let name = |k: &Kernel, fid: Fid| -> Result<Option<String>> {
+            let client = k.clients.get(&who.client).ok_or(Errno::STALE)?;
+            let state = client.fids.get(&fid).ok_or_else(|| unknown_fid(fid))?;
+            Ok(state.far.as_deref().map(|far| k.far_name(far.anchor, &far.rest)))
+        };
+        let (from, to) = (name(self, fid)?, name(self, dir)?);
+        if to.is_some() {
+            let (over, lane, there) = self.bind(who, dir)?;
+            if (over, lane) == link {
+                return Ok(there);
+            }
+        }
+        let cause = format!(
+            "from {} to {}: a file is renamed only within fs/ of its own node; copy it, as uem cp does",
+            from.unwrap_or_default(),
+            to.unwrap_or_else(|| "elsewhere".into())
+        );
+        Err(Error::new(Errno::XDEV, cause))
     }
 
     /// The fid at the other end. A name whose link broke is walked again; what was open is gone.

@@ -2,10 +2,10 @@
 
 use super::order::uses;
 use super::{Client, Kind, Listing};
-use crate::wire::{self, DMDIR, NOWAIT, NUname, Names, S_IFREG, Tmsg, is_dir_mode};
+use crate::wire::{self, DMDIR, NOREPLACE, NOWAIT, NUname, Names, RenameFlags, S_IFREG, Tmsg, is_dir_mode};
 use crate::{Dialect, MAXWELEM, NOFID, name};
 use alloc::format;
-use op::{Access, Errno, Error, Op, Reply, SetStat, Tag};
+use op::{Access, Errno, Error, Op, Reply, SetStat, Tag, Wall};
 
 impl Client {
     /// Sends what an `Op` asks; or answers it, if the dialect can't say it.
@@ -115,6 +115,23 @@ impl Client {
             Op::SetStat { fid, ref set } => (Kind::SetStat, changes(fid.0, set, dialect)?),
             Op::ReadLink { fid } if linux => (Kind::ReadLink, Tmsg::Readlink { fid: fid.0 }),
             Op::ReadLink { .. } => return Err(Error::new(Errno::OPNOTSUPP, "9P2000 has no links")),
+            Op::Symlink { fid, ref name, ref target } if linux => {
+                name::creatable(name)?;
+                (Kind::Symlink, Tmsg::Symlink { dfid: fid.0, name, target, gid: u32::MAX })
+            }
+            Op::Symlink { .. } => return Err(Error::new(Errno::OPNOTSUPP, "9P2000 has no links")),
+            Op::Rename { fid, ref name, dir, ref to, replace } => {
+                if !linux || !replace && dialect == Dialect::L {
+                    let cause = format!("{} has no such way to rename", dialect.name());
+                    return Err(Error::new(Errno::OPNOTSUPP, cause));
+                }
+                name::creatable(name)?;
+                name::creatable(to)?;
+                let flags = RenameFlags(if replace { 0 } else { NOREPLACE });
+                let message =
+                    Tmsg::Renameat { olddirfid: fid.0, oldname: name, newdirfid: dir.0, newname: to, flags };
+                (Kind::Rename, message)
+            }
             Op::Remove { fid } => {
                 self.listings.remove(&fid.0);
                 (Kind::Leave { fid: fid.0 }, Tmsg::Remove { fid: fid.0 })
@@ -168,6 +185,7 @@ fn changes(fid: u32, set: &SetStat, dialect: Dialect) -> Result<Tmsg<'static>, E
         let stat = wire::Stat {
             mode: set.mode.unwrap_or(u32::MAX),
             length: set.size.unwrap_or(u64::MAX),
+            mtime: set.mtime.map_or(u32::MAX, |at| u32::try_from(at.secs()).unwrap_or(u32::MAX - 1)),
             ..wire::Stat::SAME
         };
         return Ok(Tmsg::Wstat { fid, stat });
@@ -178,14 +196,15 @@ fn changes(fid: u32, set: &SetStat, dialect: Dialect) -> Result<Tmsg<'static>, E
         valid: bit(set.mode.is_some(), 1)
             | bit(set.uid.is_some(), 2)
             | bit(set.gid.is_some(), 4)
-            | bit(set.size.is_some(), 8),
+            | bit(set.size.is_some(), 8)
+            | bit(set.mtime.is_some(), 0x120),
         mode: set.mode.unwrap_or(0),
         uid: set.uid.unwrap_or(0),
         gid: set.gid.unwrap_or(0),
         size: set.size.unwrap_or(0),
         atime: 0,
         atime_ns: 0,
-        mtime: 0,
-        mtime_ns: 0,
+        mtime: set.mtime.map_or(0, Wall::secs),
+        mtime_ns: set.mtime.map_or(0, |at| at.0 % 1_000_000_000),
     })
 }

@@ -93,6 +93,8 @@ enum Kind {
     Stat,
     SetStat,
     ReadLink,
+    Symlink,
+    Rename,
     /// `Tclunk` and `Tremove`.
     Leave {
         fid: u32,

@@ -18,6 +18,7 @@ pub(super) const NO_USES: Uses = [(NOFID, false); 2];
 pub(super) fn uses(op: &Op) -> Uses {
     let (fid, alone): (Fid, bool) = match *op {
         Op::Walk { fid, newfid, .. } if fid != newfid => return [(fid.0, false), (newfid.0, true)],
+        Op::Rename { fid, dir, .. } => return [(fid.0, false), (dir.0, false)],
         Op::Attach { fid, .. }
         | Op::Walk { fid, .. }
         | Op::Open { fid, .. }
@@ -29,6 +30,7 @@ pub(super) fn uses(op: &Op) -> Uses {
         | Op::List { fid, .. }
         | Op::Stat { fid }
         | Op::SetStat { fid, .. }
+        | Op::Symlink { fid, .. }
         | Op::ReadLink { fid } => (fid, false),
         Op::Flush { .. } => return NO_USES,
     };

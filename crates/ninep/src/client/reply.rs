@@ -90,6 +90,8 @@ impl Client {
             | Kind::Stat
             | Kind::SetStat
             | Kind::ReadLink
+            | Kind::Symlink
+            | Kind::Rename
             | Kind::Flush { .. }
             | Kind::Over => {}
         }
@@ -147,6 +149,8 @@ impl Client {
             }
             (Kind::SetStat, Rmsg::Wstat {} | Rmsg::Setattr {}) => Reply::Done,
             (Kind::ReadLink, Rmsg::Readlink { target }) => Reply::Linked(target.into()),
+            (Kind::Symlink, Rmsg::Symlink { qid }) => Reply::Made(qid.into()),
+            (Kind::Rename, Rmsg::Renameat {}) => Reply::Done,
             (Kind::Leave { .. }, Rmsg::Clunk {} | Rmsg::Remove {}) => Reply::Done,
             (kind, message) => {
                 let number = message.number();

@@ -113,6 +113,13 @@ impl Conn {
                 self.respond(at, &Rmsg::Readlink { target: &target });
             }
             (Work::Readlink, Reply::Linked(_)) => self.fail(at, &Errno::NAMETOOLONG.into()),
+            (Work::Symlink, Reply::Made(qid)) => {
+                self.respond(at, &Rmsg::Symlink { qid: Qid::new(qid, dialect) });
+            }
+            (Work::Renameat, Reply::Done) => self.respond(at, &Rmsg::Renameat {}),
+            (work @ (Work::RenameLook { .. } | Work::RenameUp { .. } | Work::RenameThere), reply) => {
+                self.rename(at, work, reply, asks);
+            }
             (Work::Remove, Reply::Done) => self.respond(at, &Rmsg::Remove {}),
             // A file that can't be removed when its fid is clunked stays; the fid goes all the same.
             (Work::Clunk { remove: true }, _) | (Work::Clunk { .. }, Reply::Done) => {
@@ -187,6 +194,46 @@ impl Conn {
         }
     }
 
+    /// The steps of `Trename`, and of a `Twstat` with a name, after the first.
+    fn rename(&mut self, at: usize, work: Work, reply: Reply, asks: &mut VecDeque<(Tag, Op)>) {
+        let Request { fid, other, newfid, .. } = *self.request(at);
+        match (work, reply, newfid) {
+            (Work::RenameLook { to }, Reply::Stat(stat), _) => {
+                if !self.request(at).flushes.is_empty() {
+                    return self.close(at);
+                }
+                match (self.own_newfid(at), fid) {
+                    (Ok(newfid), Some(fid)) => {
+                        let names = alloc::vec!["..".into()];
+                        let op = Op::Walk { fid: op_fid(fid), newfid, names };
+                        self.ask(at, Work::RenameUp { name: stat.name, to }, op, asks);
+                    }
+                    (Err(error), _) => self.fail(at, &error),
+                    (_, None) => self.fail(at, &Errno::BADF.into()),
+                }
+            }
+            (Work::RenameUp { name, to }, Reply::Walked(qids), Some(newfid)) if qids.len() == 1 => {
+                if self.give_up(at, newfid, asks) {
+                    return;
+                }
+                let fid = op_fid(newfid);
+                let dir = other.map_or(fid, op_fid);
+                self.ask(at, Work::RenameThere, Op::Rename { fid, name, dir, to, replace: true }, asks);
+            }
+            (Work::RenameThere, reply, Some(newfid)) => {
+                self.forget(newfid, asks);
+                match (reply, self.spoken()) {
+                    (Reply::Done, Dialect::Plain) => self.respond(at, &Rmsg::Wstat {}),
+                    (Reply::Done, Dialect::L | Dialect::Uem) => self.respond(at, &Rmsg::Rename {}),
+                    (Reply::Failed(error), _) => self.fail(at, &error),
+                    (reply, _) => self.fail(at, &mismatch(&Work::RenameThere, &reply)),
+                }
+            }
+            (_, Reply::Failed(error), _) => self.fail(at, &error),
+            (work, reply, _) => self.fail(at, &mismatch(&work, &reply)),
+        }
+    }
+
     /// Between two steps: ends a request that was flushed meanwhile.
     fn give_up(&mut self, at: usize, newfid: usize, asks: &mut VecDeque<(Tag, Op)>) -> bool {
         let flushed = !self.request(at).flushes.is_empty();
@@ -226,7 +273,7 @@ impl Conn {
         if let Some(tag) = request.tag {
             self.tags.remove(&tag);
         }
-        for fid in [request.fid, request.newfid].into_iter().flatten() {
+        for fid in [request.fid, request.other, request.newfid].into_iter().flatten() {
             let row = self.fids.row(fid);
             if row.busy == Some(at) {
                 row.busy = None;

@@ -1,9 +1,9 @@
 //! What messages say in bits and strings, to what an [`Op`](op::Op) says: names, open modes, permissions, changes.
 
 use crate::name;
-use crate::wire::{self, DMDIR, Names, Rmsg, S_IFDIR};
+use crate::wire::{self, DMDIR, Names, Rmsg, S_IFDIR, Tmsg};
 use alloc::{format, string::String, vec::Vec};
-use op::{Access, Errno, Error, SetStat};
+use op::{Access, Errno, Error, SetStat, Wall};
 
 pub(super) fn walk_names(names: Names<'_>) -> Result<Vec<String>, Error> {
     names.iter().map(|name| name::walkable(name).map(|()| String::from(name))).collect()
@@ -45,19 +45,46 @@ pub(super) fn plain_mode(perm: u32) -> Result<u32, Error> {
     Ok(perm & 0o777 | if perm & DMDIR != 0 { S_IFDIR } else { 0 })
 }
 
-/// What a `Twstat` changes. Times are accepted and not kept: `SetStat` has none.
+/// What a `Twstat` changes. The time of the last read is accepted and not kept: `SetStat` has none.
 pub(super) fn plain_changes(stat: &wire::Stat<'_>) -> Result<SetStat, Error> {
-    if !stat.name.is_empty() {
-        return Err(Error::new(Errno::OPNOTSUPP, "files can't be renamed here"));
-    }
     if !stat.uid.is_empty() || !stat.gid.is_empty() {
         return Err(Error::new(Errno::PERM, "owner and group can't be changed by name"));
     }
     Ok(SetStat {
         mode: Some(stat.mode & 0o777).filter(|_| stat.mode != u32::MAX),
         size: Some(stat.length).filter(|length| *length != u64::MAX),
+        mtime: Some(stat.mtime).filter(|secs| *secs != u32::MAX).map(|secs| seconds(secs.into(), 0)),
         ..SetStat::default()
     })
+}
+
+/// The name that a `Twstat` gives. It is all or nothing, so it gives nothing else.
+pub(super) fn plain_rename(stat: &wire::Stat<'_>) -> Result<String, Error> {
+    if plain_changes(stat)? != SetStat::default() {
+        return Err(Error::new(Errno::INVAL, "a file is renamed by a wstat that changes nothing else"));
+    }
+    new_name(stat.name)
+}
+
+/// What a `Tsetattr` changes. Times that are to be "now" are the server's own, and not kept.
+pub(super) fn linux_changes(message: &Tmsg<'_>) -> SetStat {
+    let Tmsg::Setattr { valid, mode, uid, gid, size, mtime, mtime_ns, .. } = *message else {
+        return SetStat::default();
+    };
+    // MTIME, and MTIME_SET.
+    let dated = valid & 0x120 == 0x120;
+    let when = |bit: u32| valid & bit != 0;
+    SetStat {
+        mode: when(1).then_some(mode & 0o777),
+        uid: when(2).then_some(uid),
+        gid: when(4).then_some(gid),
+        size: when(8).then_some(size),
+        mtime: dated.then(|| seconds(mtime, mtime_ns)),
+    }
+}
+
+fn seconds(secs: u64, ns: u64) -> Wall {
+    Wall(secs.saturating_mul(1_000_000_000).saturating_add(ns.min(999_999_999)))
 }
 
 /// A file system without blocks; V9FS_MAGIC of Linux.

@@ -37,9 +37,11 @@ impl Conn {
             return Ok(());
         }
         if let Work::Held(_) = request.work {
-            let Request { fid, newfid, .. } = *request;
-            let fid = fid.expect("only what is about a fid is held");
-            self.fids.row(fid).waiting.retain(|held| *held != at);
+            let Request { fid, other, newfid, .. } = *request;
+            // It waits for one of them.
+            fid.into_iter()
+                .chain(other)
+                .for_each(|fid| self.fids.row(fid).waiting.retain(|held| *held != at));
             // Nothing made it, so nothing needs to clunk it.
             newfid.into_iter().for_each(|newfid| self.fids.unmake(newfid));
             self.close(at);
@@ -76,8 +78,15 @@ impl Conn {
 
     /// Asks something that no message asked.
     fn ask_own(&mut self, fid: Option<usize>, work: Work, op: Op, asks: &mut VecDeque<(Tag, Op)>) {
-        let request =
-            Request { tag: None, fid, newfid: None, seq: 0, work: Work::Settling, flushes: Vec::new() };
+        let request = Request {
+            tag: None,
+            fid,
+            other: None,
+            newfid: None,
+            seq: 0,
+            work: Work::Settling,
+            flushes: Vec::new(),
+        };
         let at = self.requests.insert(request);
         self.ask(at, work, op, asks);
     }

@@ -1,15 +1,16 @@
 //! From a message to its first [`Op`]: what is known of a request, who may ask it now, and what it asks.
 
 use super::bits::{
-    O_NONBLOCK, STATFS, linux_access, new_name, plain_access, plain_changes, plain_mode, walk_names,
+    O_NONBLOCK, STATFS, linux_access, linux_changes, new_name, plain_access, plain_changes, plain_mode,
+    plain_rename, walk_names,
 };
 use super::fid::op_fid;
 use super::{Claim, Conn, listing};
-use crate::wire::{NOWAIT, Rmsg, S_IFDIR, Tmsg, is_dir_mode};
+use crate::wire::{NOREPLACE, NOWAIT, Rmsg, S_IFDIR, Tmsg, is_dir_mode};
 use crate::{Dialect, NOFID};
 use alloc::collections::VecDeque;
 use alloc::{format, string::String, vec::Vec};
-use op::{Errno, Error, Fid, Op, SetStat, Tag};
+use op::{Errno, Error, Fid, Op, Tag};
 
 /// A request under way: a message that is not answered yet, or something of our own (a clunk, a flush).
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Request {
     pub(super) tag: Option<u16>,
     /// What it is about.
     pub(super) fid: Option<usize>,
+    /// A second fid that it is about.
+    pub(super) other: Option<usize>,
     /// What it makes.
     pub(super) newfid: Option<usize>,
     /// With the request's number, the `Tag` of its present `Op`.
@@ -67,6 +70,20 @@ pub(super) enum Work {
     Wstat,
     Setattr,
     Readlink,
+    Symlink,
+    /// `Trenameat`.
+    Renameat,
+    /// `Trename`, or a `Twstat` with a name, first: what the file is called…
+    RenameLook {
+        to: String,
+    },
+    /// …then a fid for the directory that it is in…
+    RenameUp {
+        name: String,
+        to: String,
+    },
+    /// …by which it is renamed.
+    RenameThere,
     Remove,
     /// `remove`: the fid was opened with ORCLOSE.
     Clunk {
@@ -105,7 +122,8 @@ impl Work {
     /// Whether other messages about the same fid wait until it is done.
     fn is_exclusive(&self, in_place: bool) -> bool {
         let changes = matches!(self, Work::Open { .. } | Work::Create { .. } | Work::ReadDir { .. });
-        let has_steps = matches!(self, Work::MkdirWalk { .. } | Work::UnlinkWalk { .. });
+        let has_steps =
+            matches!(self, Work::MkdirWalk { .. } | Work::UnlinkWalk { .. } | Work::RenameLook { .. });
         changes || has_steps || in_place && matches!(self, Work::Walk { .. })
     }
 }
@@ -133,25 +151,23 @@ impl Conn {
         }
         let (fid, newfid) = fids_of(message, self.spoken())?;
         let fid = fid.map(|fid| self.fids.find(fid)).transpose()?;
+        let other = second_fid(message).map(|other| self.fids.find(other)).transpose()?;
         let newfid = newfid.map(|newfid| self.fids.make(newfid, self.config.fids)).transpose()?;
-        let mut busy = false;
-        if let Some(fid) = fid {
-            self.fids.hold(fid);
-            busy = self.fids.row(fid).busy.is_some();
-            if leaves {
-                self.fids.unbind(fid);
-            }
+        fid.into_iter().chain(other).for_each(|fid| self.fids.hold(fid));
+        if let Some(fid) = fid.filter(|_| leaves) {
+            self.fids.unbind(fid);
         }
         let work = Work::Settling;
-        let at =
-            self.requests.insert(Request { tag: Some(tag), fid, newfid, seq: 0, work, flushes: Vec::new() });
+        let request = Request { tag: Some(tag), fid, other, newfid, seq: 0, work, flushes: Vec::new() };
+        let at = self.requests.insert(request);
         self.tags.insert(tag, at);
+        let busy = self.waits_for(at);
         // A walk that is held back itself holds back what follows it, even if the server is eager.
-        let waits = busy || !(self.is_eager() && matches!(message, Tmsg::Walk { .. }));
+        let waits = busy.is_some() || !(self.is_eager() && matches!(message, Tmsg::Walk { .. }));
         if let Some(newfid) = newfid.filter(|_| waits) {
             self.fids.row(newfid).busy = Some(at);
         }
-        if let Some(fid) = fid.filter(|_| busy) {
+        if let Some(fid) = busy {
             self.request(at).work = Work::Held(frame.to_vec());
             self.fids.row(fid).waiting.push_back(at);
         } else {
@@ -160,10 +176,16 @@ impl Conn {
         Ok(())
     }
 
+    /// The fid of a request that others hold back.
+    fn waits_for(&mut self, at: usize) -> Option<usize> {
+        let Request { fid, other, .. } = *self.request(at);
+        fid.into_iter().chain(other).find(|fid| self.fids.row(*fid).busy.is_some())
+    }
+
     /// Asks what a message asks first.
     fn start(&mut self, at: usize, message: &Tmsg<'_>, asks: &mut VecDeque<(Tag, Op)>) {
-        let Request { fid, newfid, .. } = *self.request(at);
-        if fid.is_some_and(|fid| self.fids.row(fid).unmade) {
+        let Request { fid, other, newfid, .. } = *self.request(at);
+        if fid.into_iter().chain(other).any(|fid| self.fids.row(fid).unmade) {
             return self.fail(at, &Error::new(Errno::BADF, "unknown fid"));
         }
         match self.plan(at, message) {
@@ -204,6 +226,10 @@ impl Conn {
                 && row.busy.is_none()
                 && let Some(at) = row.waiting.pop_front()
             {
+                if let Some(other) = self.waits_for(at) {
+                    self.fids.row(other).waiting.push_back(at);
+                    continue;
+                }
                 let Work::Held(frame) = core::mem::replace(&mut self.request(at).work, Work::Settling) else {
                     unreachable!("only held requests wait");
                 };
@@ -215,7 +241,7 @@ impl Conn {
 
     /// What a message comes to.
     fn plan<'a>(&mut self, at: usize, message: &Tmsg<'a>) -> Result<Plan<'a>, Error> {
-        let Request { fid: row, newfid, .. } = *self.request(at);
+        let Request { fid: row, other, newfid, .. } = *self.request(at);
         // Messages without a fid to start from are Tattach, which does not look at it, and those refused before.
         let fid = row.map_or(Fid(NOFID), op_fid);
         let (work, op) = match *message {
@@ -268,16 +294,23 @@ impl Conn {
             Tmsg::Remove { .. } => (Work::Remove, Op::Remove { fid }),
             Tmsg::Stat { .. } => (Work::Stat, Op::Stat { fid }),
             Tmsg::Getattr { .. } => (Work::Getattr, Op::Stat { fid }),
+            Tmsg::Wstat { stat, .. } if !stat.name.is_empty() => {
+                (Work::RenameLook { to: plain_rename(&stat)? }, Op::Stat { fid })
+            }
             Tmsg::Wstat { stat, .. } => (Work::Wstat, Op::SetStat { fid, set: plain_changes(&stat)? }),
-            Tmsg::Setattr { valid, mode, uid, gid, size, .. } => {
-                let when = |bit: u32| valid & bit != 0;
-                let set = SetStat {
-                    mode: when(1).then_some(mode & 0o777),
-                    uid: when(2).then_some(uid),
-                    gid: when(4).then_some(gid),
-                    size: when(8).then_some(size),
-                };
-                (Work::Setattr, Op::SetStat { fid, set })
+            Tmsg::Setattr { .. } => (Work::Setattr, Op::SetStat { fid, set: linux_changes(message) }),
+            Tmsg::Symlink { name, target, .. } => {
+                (Work::Symlink, Op::Symlink { fid, name: new_name(name)?, target: target.into() })
+            }
+            Tmsg::Rename { name, .. } => (Work::RenameLook { to: new_name(name)? }, Op::Stat { fid }),
+            Tmsg::Renameat { oldname, newname, flags, .. } => {
+                if flags.0 & !NOREPLACE != 0 {
+                    let cause = "of the ways of renameat2(2) only RENAME_NOREPLACE is known here";
+                    return Err(Error::new(Errno::INVAL, cause));
+                }
+                let (name, to) = (new_name(oldname)?, new_name(newname)?);
+                let dir = other.map_or(Fid(NOFID), op_fid);
+                (Work::Renameat, Op::Rename { fid, name, dir, to, replace: flags.0 == 0 })
             }
             Tmsg::Readlink { .. } => (Work::Readlink, Op::ReadLink { fid }),
             Tmsg::Mkdir { name, mode, .. } => {
@@ -300,13 +333,9 @@ impl Conn {
             Tmsg::Version { .. } | Tmsg::Auth { .. } | Tmsg::Flush { .. } => {
                 unreachable!("these are no requests about a fid")
             }
-            Tmsg::Symlink { .. }
-            | Tmsg::Mknod { .. }
-            | Tmsg::Rename { .. }
-            | Tmsg::Renameat { .. }
-            | Tmsg::Link { .. }
-            | Tmsg::Xattrwalk { .. }
-            | Tmsg::Xattrcreate { .. } => return Err(Errno::OPNOTSUPP.into()),
+            Tmsg::Mknod { .. } | Tmsg::Link { .. } | Tmsg::Xattrwalk { .. } | Tmsg::Xattrcreate { .. } => {
+                return Err(Errno::OPNOTSUPP.into());
+            }
         };
         Ok(Plan::Ask(work, op))
     }
@@ -340,7 +369,7 @@ impl Conn {
     }
 
     /// A fid of our own, for the steps of one message.
-    fn own_newfid(&mut self, at: usize) -> Result<Fid, Error> {
+    pub(super) fn own_newfid(&mut self, at: usize) -> Result<Fid, Error> {
         let newfid = self.fids.make_own(self.config.fids)?;
         self.request(at).newfid = Some(newfid);
         Ok(op_fid(newfid))
@@ -392,6 +421,15 @@ fn fids_of(message: &Tmsg<'_>, dialect: Dialect) -> Result<(Option<u32>, Option<
         | Tmsg::Renameat { olddirfid: fid, .. }
         | Tmsg::Unlinkat { dirfid: fid, .. } => (Some(fid), None),
     })
+}
+
+/// A second fid that a message is about.
+fn second_fid(message: &Tmsg<'_>) -> Option<u32> {
+    match *message {
+        Tmsg::Rename { dfid, .. } => Some(dfid),
+        Tmsg::Renameat { newdirfid, .. } => Some(newdirfid),
+        _ => None,
+    }
 }
 
 /// The `Tag` of a request's present `Op`.

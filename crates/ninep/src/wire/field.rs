@@ -285,6 +285,21 @@ impl Field<'_> for ShapeCode {
     }
 }
 
+/// The last field of `Trenameat`: flags of renameat2(2), in our dialect; else none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RenameFlags(pub u32);
+
+impl Field<'_> for RenameFlags {
+    fn get(from: &mut Get<'_>) -> Result<Self, Malformed> {
+        Ok(RenameFlags(if from.dialect == Dialect::Uem { from.get()? } else { 0 }))
+    }
+    fn put(&self, out: &mut Vec<u8>, dialect: Dialect) {
+        if dialect == Dialect::Uem {
+            self.0.put(out, dialect);
+        }
+    }
+}
+
 /// The last field of `Tfsync`, which Linux sends and the first description of the protocol did not have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DataSync(pub u32);

@@ -1,7 +1,9 @@
 //! The messages: one table for what clients send and one for what servers answer. From a row come the
 //! variant, its decoding, its encoding, and which dialects have it.
 
-use super::field::{Cause, DataSync, Field, Get, Malformed, NUname, Names, Qid, Qids, ShapeCode};
+use super::field::{
+    Cause, DataSync, Field, Get, Malformed, NUname, Names, Qid, Qids, RenameFlags, ShapeCode,
+};
 use super::record::Stat;
 use crate::Dialect;
 use alloc::vec::Vec;
@@ -136,7 +138,7 @@ messages! {
         /// Makes a directory.
         Mkdir 72 LINUX { dfid: u32, name: &'a str, mode: u32, gid: u32 }
         /// Moves a file.
-        Renameat 74 LINUX { olddirfid: u32, oldname: &'a str, newdirfid: u32, newname: &'a str }
+        Renameat 74 LINUX { olddirfid: u32, oldname: &'a str, newdirfid: u32, newname: &'a str, flags: RenameFlags }
         /// Removes a name.
         Unlinkat 76 LINUX { dirfid: u32, name: &'a str, flags: u32 }
     }

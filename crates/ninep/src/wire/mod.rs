@@ -8,7 +8,7 @@ mod field;
 mod message;
 mod record;
 
-pub use field::{Cause, DataSync, Malformed, NUname, Names, Qid, Qids, ShapeCode};
+pub use field::{Cause, DataSync, Malformed, NUname, Names, Qid, Qids, RenameFlags, ShapeCode};
 pub use message::{Rmsg, Tmsg, tag_of};
 pub use record::{Dirent, Stat, directory, dirents, entries};
 
@@ -26,6 +26,9 @@ pub const S_IFDIR: u32 = 0o040_000;
 pub const S_IFREG: u32 = 0o100_000;
 /// A symbolic link, in a Linux mode.
 pub const S_IFLNK: u32 = 0o120_000;
+
+/// In `Trenameat` of 9P2000.uem, as in renameat2(2): what is there stays.
+pub const NOREPLACE: u32 = 1;
 
 /// Top bit of `count` in a `Tread` of 9P2000.uem: do not wait.
 pub const NOWAIT: u32 = 1 << 31;

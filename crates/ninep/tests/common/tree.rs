@@ -247,6 +247,33 @@ impl Tree {
                 state(&fid)?;
                 return Err(Errno::INVAL);
             }
+            Op::Symlink { fid, name, .. } => {
+                let State { node, .. } = state(&fid)?;
+                if !self.nodes[node].is_dir || self.find(node, &name).is_some() {
+                    return Err(Errno::EXIST);
+                }
+                let node = self.add(&name, node, false, Shape::Text);
+                Reply::Made(self.qid(node))
+            }
+            Op::Rename { fid, name, dir, to, replace } => {
+                let (from, dir) = (state(&fid)?.node, state(&dir)?.node);
+                let node = self.find(from, &name).ok_or(Errno::NOENT)?;
+                let mut above = dir;
+                while above != 0 && above != node {
+                    above = self.nodes[above].parent;
+                }
+                if !self.nodes[dir].is_dir || above == node {
+                    return Err(Errno::INVAL);
+                }
+                match self.find(dir, &to) {
+                    Some(_) if !replace => return Err(Errno::EXIST),
+                    Some(there) if self.nodes[there].is_dir => return Err(Errno::ISDIR),
+                    Some(there) if there != node => self.nodes[there].gone = true,
+                    _ => {}
+                }
+                (self.nodes[node].name, self.nodes[node].parent) = (to, dir);
+                Reply::Done
+            }
             Op::Remove { fid } => {
                 let node = state(&fid)?.node;
                 self.fids.remove(&fid);

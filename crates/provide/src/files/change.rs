@@ -1,9 +1,10 @@
-//! What changes a file or its directory: making, changing attributes, removing.
+//! What changes a file or its directory: making, changing attributes, renaming, removing.
 
 use super::file::{File, Sys, open_flags, path_bytes, step_name};
-use super::name;
+use super::{name, stat};
 use op::{Access, Reply, SetStat};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 impl File {
@@ -12,11 +13,7 @@ impl File {
         if self.open.is_some() {
             return Err(rustix::io::Errno::BADF);
         }
-        let name = step_name(name)?;
-        if name == ".." {
-            return Err(rustix::io::Errno::EXIST);
-        }
-        let name = name::bytes(name).unwrap_or_else(|| name.as_bytes().to_vec());
+        let name = new_name(name)?;
         let bits = Mode::from_raw_mode(mode & 0o777);
         let fd = if mode & DIR != 0 {
             if access.write {
@@ -65,6 +62,37 @@ impl File {
             };
             change().map_err(|errno| (errno, "change the mode of"))?;
         }
+        if let Some(mtime) = set.mtime {
+            let seconds = i64::try_from(mtime.secs()).unwrap_or(i64::MAX);
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+                last_modification: Timespec { tv_sec: seconds, tv_nsec: (mtime.0 % 1_000_000_000) as i64 },
+            };
+            rustix::fs::utimensat(rustix::fs::CWD, self.door(), &times, AtFlags::empty())
+                .map_err(|errno| (errno, "change the time of"))?;
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn symlink(&self, name: &str, target: &str) -> Sys<Reply> {
+        let name = new_name(name)?;
+        let target = name::bytes(target).unwrap_or_else(|| target.as_bytes().to_vec());
+        rustix::fs::symlinkat(&*target, self.at(), &*name)?;
+        Ok(Reply::Made(stat::qid(&rustix::fs::statat(self.at(), &*name, AtFlags::SYMLINK_NOFOLLOW)?)))
+    }
+
+    /// Both names are one element of a path, so they lead nowhere but to where the two directories were walked to.
+    pub(super) fn rename(&self, name: &str, dir: BorrowedFd<'_>, to: &str, replace: bool) -> Sys<Reply> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        let to = new_name(to)?;
+        let rename = |name: &[u8]| rustix::fs::renameat_with(self.at(), name, dir, &*to, flags);
+        if step_name(name)? == ".." {
+            return Err(rustix::io::Errno::BUSY);
+        }
+        match rename(name.as_bytes()) {
+            Err(rustix::io::Errno::NOENT) if let Some(bytes) = name::bytes(name) => rename(&bytes),
+            result => result,
+        }?;
         Ok(Reply::Done)
     }
 
@@ -86,6 +114,15 @@ impl File {
         let dir = FileType::from_raw_mode(is.st_mode) == FileType::Directory;
         rustix::fs::unlinkat(&above, name, if dir { AtFlags::REMOVEDIR } else { AtFlags::empty() })
     }
+}
+
+/// The bytes of a name that something is to have.
+fn new_name(name: &str) -> Sys<Vec<u8>> {
+    let name = step_name(name)?;
+    if name == ".." {
+        return Err(rustix::io::Errno::EXIST);
+    }
+    Ok(name::bytes(name).unwrap_or_else(|| name.as_bytes().to_vec()))
 }
 
 /// truncate(2), by opening: it follows only where the user may write.

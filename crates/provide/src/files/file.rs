@@ -49,6 +49,8 @@ pub(super) struct Task {
     pub(super) done: usize,
     /// Wait in the thread.
     pub(super) stay: bool,
+    /// The file of its second fid.
+    pub(super) other: Option<Arc<OwnedFd>>,
 }
 
 /// For whom, and what a thread keeps from request to request.
@@ -97,8 +99,24 @@ pub(super) fn carry_out(task: &mut Task, file: &mut Option<Box<File>>, asking: &
         Op::Open { access, .. } => held.open(*access).map_err(|errno| (errno, "open")),
         Op::Create { name, mode, access, .. } => {
             let result = held.create(name, *mode, *access);
+            return Outcome::Answer(
+                result
+                    .unwrap_or_else(|errno| refused(errno, asking.user, "make", &below(&held.path(), name))),
+            );
+        }
+        Op::Symlink { name, target, .. } => {
+            let result = held.symlink(name, target);
             return Outcome::Answer(result.unwrap_or_else(|errno| {
-                refused(errno, asking.user, "make", &format!("{}/{name}", held.path().trim_end_matches('/')))
+                refused(errno, asking.user, "make the link", &below(&held.path(), name))
+            }));
+        }
+        Op::Rename { name, to, replace, .. } => {
+            let dir = task.other.as_deref().map_or_else(|| held.at(), AsFd::as_fd);
+            let result = held.rename(name, dir, to, *replace);
+            return Outcome::Answer(result.unwrap_or_else(|errno| {
+                let there = path_bytes(dir).unwrap_or_else(|_| b"?".to_vec());
+                let what = format!("rename {} to", below(&held.path(), name));
+                refused(errno, asking.user, &what, &below(&name::text(&there), to))
             }));
         }
         Op::Read { .. } | Op::Write { .. } => match held.transfer(task) {
@@ -125,6 +143,11 @@ pub(super) fn carry_out(task: &mut Task, file: &mut Option<Box<File>>, asking: &
     Outcome::Answer(result.unwrap_or_else(|(errno, what)| refused(errno, asking.user, what, &held.path())))
 }
 
+/// What a name in a directory is called.
+fn below(dir: &str, name: &str) -> String {
+    format!("{}/{name}", dir.trim_end_matches('/'))
+}
+
 /// A failure, told as a sentence.
 fn refused(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Reply {
     Reply::Failed(sentence(errno, user, what, path))
@@ -135,6 +158,7 @@ fn sentence(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Er
     let why = match number {
         Errno::NXIO => "there is nobody at the other end, or no such device".to_string(),
         Errno::BADF => "it is not open for that".to_string(),
+        Errno::XDEV => "they are on two file systems; copy it".to_string(),
         Errno::MFILE => "the node has no descriptors left; raise its limit (ulimit -n)".to_string(),
         _ => {
             std::io::Error::from(errno).to_string().split(" (os error").next().unwrap_or_default().to_string()
@@ -188,9 +212,7 @@ impl File {
                     qids.push(qid);
                 }
                 Err(errno) if qids.is_empty() => {
-                    let here = self.path();
-                    let there = format!("{}/{name}", here.trim_end_matches('/'));
-                    return Err(sentence(errno, asking.user, "go to", &there));
+                    return Err(sentence(errno, asking.user, "go to", &below(&self.path(), name)));
                 }
                 Err(_) => return Ok((qids, None)),
             }

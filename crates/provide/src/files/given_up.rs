@@ -1,9 +1,8 @@
 //! Requests that are given up: by whoever asked, or because nothing comes back.
 
-use super::file::Task;
 use super::slot::Job;
 use super::{Files, limits};
-use op::{Errno, Error, Fid, Op, Reply, Tag, Uid};
+use op::{Errno, Error, Op, Reply, Tag, Uid};
 use std::time::Instant;
 
 impl Files {
@@ -47,9 +46,7 @@ impl Files {
     /// Has a slot's file closed when all else is done.
     fn close(&mut self, number: u64) {
         let slot = self.slots.get_mut(&number).expect("just found");
-        let op = Op::Clunk { fid: Fid(0) };
-        let task = Task { op, done: 0, stay: false };
-        slot.queue.push_back(Job { tag: None, task, cost: 0, makes: None, woken: 0 });
+        slot.queue.push_back(Job::closing());
         self.ready(number);
     }
 

@@ -31,6 +31,24 @@ pub(super) struct Job {
     pub(super) makes: Option<u64>,
     /// How often in a row it was told that the file is ready.
     pub(super) woken: u32,
+    /// It needs the file of a second fid, which has a turn of its own to lend it.
+    pub(super) wants: bool,
+    /// Nothing but that turn: for the request with this tag, which stands in the queue of this slot.
+    pub(super) lends: Option<(u64, Tag)>,
+}
+
+impl Job {
+    /// The turn of a second fid: what was asked of it before is done by then.
+    pub(super) fn lending(slot: u64, tag: Tag) -> Job {
+        let task = Task { op: Op::Stat { fid: Fid(0) }, done: 0, stay: false, other: None };
+        Job { tag: None, task, cost: 0, makes: None, woken: 0, wants: false, lends: Some((slot, tag)) }
+    }
+
+    /// Nobody waits for it: the file is closed.
+    pub(super) fn closing() -> Job {
+        let task = Task { op: Op::Clunk { fid: Fid(0) }, done: 0, stay: false, other: None };
+        Job { tag: None, task, cost: 0, makes: None, woken: 0, wants: false, lends: None }
+    }
 }
 
 /// The job that is being done; its task is with the thread.
@@ -100,12 +118,22 @@ impl Slot {
 }
 
 impl Files {
-    /// Puts a slot among those whose turn will come, if it has something to do.
+    /// Puts a slot among those whose turn will come, if it has something to do. What needs no thread is done at once.
     pub(super) fn ready(&mut self, number: u64) {
         let Some(slot) = self.slots.get_mut(&number) else { return };
-        if slot.listed || slot.unborn || slot.flight.is_some() || slot.queue.is_empty() {
+        if slot.unborn || slot.flight.is_some() {
             return;
         }
+        let mut lent = Vec::new();
+        while let Some(to) = slot.queue.front().and_then(|job| job.lends) {
+            slot.queue.pop_front();
+            lent.push((to, slot.file.as_ref().map(|file| file.at.clone())));
+        }
+        let waits = slot.listed || slot.queue.front().is_none_or(|job| job.wants);
+        for ((to, tag), at) in lent {
+            self.lent(to, tag, at);
+        }
+        let Some(slot) = self.slots.get_mut(&number).filter(|_| !waits) else { return };
         slot.listed = true;
         let uid = slot.user.uid;
         let share = self.users.entry(uid).or_default();
@@ -116,6 +144,24 @@ impl Files {
             }
         }
         share.ready.push_back(number);
+    }
+
+    /// A request has the file of its second fid; or there is none.
+    fn lent(&mut self, number: u64, tag: Tag, at: Option<Arc<OwnedFd>>) {
+        let Some(slot) = self.slots.get_mut(&number) else { return };
+        match (slot.queue.iter_mut().find(|job| job.tag == Some(tag) && job.wants), at) {
+            (Some(job), Some(at)) => (job.task.other, job.wants) = (Some(at), false),
+            (Some(_), None) => {
+                if let Some(job) = slot.withdraw(tag) {
+                    let cause = "the walk that was to make the second fid has failed";
+                    self.finish(number, &job, Reply::Failed(Error::new(Errno::BADF, cause)));
+                }
+                return self.settle(number);
+            }
+            // It was given up.
+            (None, _) => return,
+        }
+        self.ready(number);
     }
 
     /// Gives threads what can be done now, user by user.
@@ -145,10 +191,11 @@ impl Files {
     fn start(&mut self, number: u64) -> bool {
         let slot = self.slots.get_mut(&number).expect("slots that are ready stay");
         slot.listed = false;
-        let Some(job) = slot.queue.pop_front() else {
+        if slot.queue.front().is_none_or(|job| job.wants || job.lends.is_some()) {
             self.settle(number);
             return true;
-        };
+        }
+        let job = slot.queue.pop_front().expect("just seen");
         if job.woken == 0 && matches!(job.task.op, Op::Read { .. } | Op::Write { .. }) {
             let now = matches!(job.task.op, Op::Read { wait: false, .. });
             let before = slot.parked(&job.task.op);
@@ -163,7 +210,7 @@ impl Files {
                 return true;
             }
         }
-        let Job { tag, task, cost, makes, woken } = job;
+        let Job { tag, task, cost, makes, woken, .. } = job;
         let order = Order { slot: number, task, file: slot.file.take(), user: slot.user.clone() };
         match self.crew.carry_out(order) {
             Ok(thread) => {
@@ -175,7 +222,7 @@ impl Files {
             }
             Err((error, order)) => {
                 slot.file = order.file;
-                let job = Job { tag, task: order.task, cost, makes, woken };
+                let job = Job { tag, task: order.task, cost, makes, woken, wants: false, lends: None };
                 if self.crew.busy() > 0 {
                     // When one of those that there are lands, it goes on.
                     slot.queue.push_front(job);
@@ -205,7 +252,7 @@ impl Files {
         let share = self.users.entry(slot.user.uid).or_default();
         share.running -= 1;
         share.stirred = Instant::now();
-        let mut job = Job { tag, task, cost, makes, woken };
+        let mut job = Job { tag, task, cost, makes, woken, wants: false, lends: None };
         match outcome {
             // Given up meanwhile; what it has made is closed in `born`.
             Outcome::Answer(_) | Outcome::Wait(_) if tag.is_none() => self.release(number, &job),
@@ -251,6 +298,10 @@ impl Files {
             let mut left: Vec<Job> = slot.queue.drain(..).collect();
             left.extend(slot.unpark());
             for job in left {
+                if let Some((to, tag)) = job.lends {
+                    self.lent(to, tag, None);
+                    continue;
+                }
                 let cause = "the walk that was to make this fid has failed, or its file was removed";
                 self.finish(number, &job, Reply::Failed(Error::new(Errno::BADF, cause)));
                 self.born(job.makes, None);

@@ -4,5 +4,6 @@
 mod asking;
 mod basics;
 mod bounds;
+mod names;
 mod waits;
 mod whose;

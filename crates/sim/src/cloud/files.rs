@@ -151,6 +151,35 @@ impl Files {
                 Reply::Done
             }
             Op::ReadLink { .. } => return Err(Errno::INVAL),
+            Op::Symlink { .. } => return Err(Errno::PERM),
+            Op::Rename { fid, name, dir, to, replace } => {
+                let under = |dir: String, name: &str| match dir.is_empty() {
+                    true => name.to_string(),
+                    false => format!("{dir}/{name}"),
+                };
+                let (from, to) = (under(path(fid)?, name), under(path(dir)?, to));
+                if !self.tree.contains_key(&from) {
+                    return Err(Errno::NOENT);
+                }
+                if self.tree.contains_key(&to) && (!replace || self.tree[&to].is_none()) {
+                    return Err(Errno::EXIST);
+                }
+                if from == to || format!("{to}/").starts_with(&format!("{from}/")) {
+                    return Err(Errno::INVAL);
+                }
+                let inside = format!("{from}/");
+                let moved: Vec<String> =
+                    self.tree.keys().filter(|p| **p == from || p.starts_with(&inside)).cloned().collect();
+                for path in moved {
+                    let node = self.tree.remove(&path).expect("it was just listed");
+                    let new = format!("{to}{}", &path[from.len()..]);
+                    for at in self.fids.values_mut().filter(|at| **at == path) {
+                        at.clone_from(&new);
+                    }
+                    self.tree.insert(new, node);
+                }
+                Reply::Done
+            }
             Op::Remove { fid } => {
                 let at = self.fids.remove(fid).ok_or(Errno::BADF)?;
                 if at.is_empty() || !self.below(&at).is_empty() {

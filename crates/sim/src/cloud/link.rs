@@ -176,7 +176,7 @@ impl Asks {
             assert!(self.begun[at] || attaches, "the first request on a lane is an attach, and not {op:?}");
             self.begun[at] = true;
         }
-        if let Some(fid) = op.fid() {
+        for fid in op.fid().into_iter().chain(op.other_fid()) {
             match self.fids[at].get_mut(&fid) {
                 Some(held) => {
                     assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");

@@ -208,7 +208,9 @@ impl Race {
             Op::Write { data, .. } => Reply::Wrote(data.len() as u32),
             Op::List { .. } => Reply::Listed(Vec::new()),
             Op::Stat { .. } | Op::ReadLink { .. } => Reply::errno(Errno::INVAL),
-            Op::SetStat { .. } | Op::Remove { .. } | Op::Clunk { .. } | Op::Flush { .. } => Reply::Done,
+            Op::Symlink { .. } => Reply::Made(qid(FileKind::Link)),
+            Op::SetStat { .. } | Op::Rename { .. } | Op::Remove { .. } => Reply::Done,
+            Op::Clunk { .. } | Op::Flush { .. } => Reply::Done,
         };
         if !waits {
             asks.reply(tag, &reply);

@@ -57,7 +57,7 @@ impl Model {
                 Expect::Done
             }
             Op::SetStat { fid, set } => outcome(self.chmod(client, uid, *fid, set.mode.unwrap_or(0))),
-            Op::Create { .. } => Expect::Errno(Errno::PERM),
+            Op::Create { .. } | Op::Symlink { .. } | Op::Rename { .. } => Expect::Errno(Errno::PERM),
             Op::Stat { .. } | Op::ReadLink { .. } => Expect::Says(String::new()),
         };
         self.answers.insert(name, done);

@@ -5,6 +5,7 @@ mod cloud;
 mod complete;
 mod cp;
 mod faults;
+mod fs;
 mod home;
 mod join;
 mod life;

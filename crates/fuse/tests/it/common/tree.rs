@@ -166,6 +166,26 @@ impl Tree {
             Op::ReadLink { fid } => {
                 Reply::Linked(String::from_utf8_lossy(&self.file(self.held(*fid)?.path)?.data).into_owned())
             }
+            Op::Symlink { fid, name, target } => {
+                let dir = self.held(*fid)?.path;
+                let path = self.add(dir, name, FileKind::Link, Shape::Text, target.as_bytes());
+                Reply::Made(self.qid(path))
+            }
+            Op::Rename { fid, name, dir, to, replace } => {
+                let (from, dir) = (self.held(*fid)?.path, self.held(*dir)?.path);
+                let find = |dir: u64, name: &String| {
+                    let found = self.files.iter().find(|(_, file)| file.parent == dir && file.name == *name);
+                    found.map(|(path, _)| *path)
+                };
+                let (path, there) = (find(from, name).ok_or(Errno::NOENT)?, find(dir, to));
+                if there.is_some() && !replace {
+                    return Err(Errno::EXIST);
+                }
+                there.filter(|there| *there != path).map(|there| self.files.remove(&there));
+                let file = self.files.get_mut(&path).ok_or(Errno::STALE)?;
+                (file.name, file.parent) = (to.clone(), dir);
+                Reply::Done
+            }
             Op::Remove { fid } => {
                 let path = self.held(*fid)?.path;
                 self.fids.remove(fid);

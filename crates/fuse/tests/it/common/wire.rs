@@ -28,16 +28,48 @@ pub(crate) enum Call {
     Mknod(String),
     Mkdir(String),
     Unlink(String),
+    Symlink {
+        name: String,
+        target: String,
+    },
+    /// To the directory of this node, with flags.
+    Rename {
+        name: String,
+        dir: u64,
+        to: String,
+        flags: u32,
+    },
+    /// RENAME, which has no flags.
+    OldRename {
+        name: String,
+        dir: u64,
+        to: String,
+    },
     Open(u32),
-    Read { fh: u64, offset: u64, size: u32, flags: u32 },
-    Write { fh: u64, data: Vec<u8> },
+    Read {
+        fh: u64,
+        offset: u64,
+        size: u32,
+        flags: u32,
+    },
+    Write {
+        fh: u64,
+        data: Vec<u8>,
+    },
     StatFs,
     Release(u64),
     Flush(u64),
     OpenDir,
-    ReadDir { fh: u64, offset: u64, size: u32 },
+    ReadDir {
+        fh: u64,
+        offset: u64,
+        size: u32,
+    },
     ReleaseDir(u64),
-    Create { name: String, flags: u32 },
+    Create {
+        name: String,
+        flags: u32,
+    },
     Interrupt(u64),
     Destroy,
     BatchForget(Vec<(u64, u64)>),
@@ -79,6 +111,11 @@ impl Call {
             Call::Mknod(text) => (8, [u32s(&[0o100_644, 0, 0o22, 0]), name(text)].concat()),
             Call::Mkdir(text) => (9, [u32s(&[0o755, 0o22]), name(text)].concat()),
             Call::Unlink(text) => (10, name(text)),
+            Call::Symlink { name: new, target } => (6, [name(new), name(target)].concat()),
+            Call::Rename { name: old, dir, to, flags } => {
+                (45, [u64s(&[*dir]), u32s(&[*flags, 0]), name(old), name(to)].concat())
+            }
+            Call::OldRename { name: old, dir, to } => (12, [u64s(&[*dir]), name(old), name(to)].concat()),
             Call::Open(flags) => (14, u32s(&[*flags, 0])),
             Call::Read { fh, offset, size, flags } => {
                 (15, [u64s(&[*fh, *offset]), u32s(&[*size, 0, 0, 0, *flags, 0])].concat())
