@@ -3,24 +3,95 @@
 //! From a pipe the bytes go by splice(2): they are in the pipe until they are in the file, so a node that is
 //! killed at any moment loses none. A terminal cannot be spliced; there, what one read(2) took is written by
 //! the next system call, and a kill between these two loses it.
+//!
+//! Files of freed sessions are kept, empty, for others: some file systems take long to make a file where many were
+//! removed a moment ago (ext4 looks at each of them: a millisecond of CPU after some ten thousand).
 
 use op::{SessionId, Stream};
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Most bytes that one stream moves in one turn, so that a loud program does not silence the others.
 pub(crate) const TURN: u64 = 1 << 20;
 
-/// Where the spool of a stream is.
-pub(crate) fn path(dir: &Path, session: SessionId, stream: Stream) -> PathBuf {
-    let end = match stream {
-        Stream::Out => "out",
-        Stream::Err => "err",
-    };
-    dir.join(format!("{}.{end}", session.0))
+/// Most empty files that are kept for new streams.
+const SPARES: u32 = 1_024;
+
+/// Where spools are.
+#[derive(Debug)]
+pub(crate) struct Spools {
+    dir: PathBuf,
+    /// Empty files that were spools: `spare-0` and so on.
+    spares: AtomicU32,
+}
+
+impl Spools {
+    /// Those of a directory, for who leaves its spares alone.
+    pub(crate) fn new(dir: PathBuf) -> Arc<Spools> {
+        Arc::new(Spools { dir, spares: AtomicU32::new(0) })
+    }
+
+    /// Those of a directory, with the spares that are there. Only one process of a node may use them.
+    pub(crate) fn with_spares(dir: PathBuf) -> Arc<Spools> {
+        let spools = Spools::new(dir);
+        let there = (0..SPARES).take_while(|no| spools.spare(*no).exists()).count();
+        spools.spares.store(u32::try_from(there).unwrap_or(0), Relaxed);
+        spools
+    }
+
+    /// The file of a stream.
+    pub(crate) fn path(&self, session: SessionId, stream: Stream) -> PathBuf {
+        let end = match stream {
+            Stream::Out => "out",
+            Stream::Err => "err",
+        };
+        self.dir.join(format!("{}.{end}", session.0))
+    }
+
+    fn spare(&self, no: u32) -> PathBuf {
+        self.dir.join(format!("spare-{no}"))
+    }
+
+    /// A new file of that name: one that is spare, or one that is made.
+    fn make(&self, path: &PathBuf, access: OFlags) -> Result<OwnedFd, Errno> {
+        let taken = self.spares.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+        let flags = match taken {
+            Ok(n) if rustix::fs::rename(self.spare(n - 1), path).is_ok() => access,
+            _ => access | OFlags::CREATE,
+        };
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+    }
+
+    /// A file that is not needed any more. Nobody has it open, or he would see what the next one writes.
+    fn give_back(&self, path: &PathBuf) {
+        let no = self.spares.load(Relaxed);
+        let empty = || {
+            let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::fs::ftruncate(file, 0)?;
+            rustix::fs::rename(path, self.spare(no))
+        };
+        if no < SPARES && empty().is_ok() {
+            self.spares.store(no + 1, Relaxed);
+        } else {
+            let _was_never_made = rustix::fs::unlink(path);
+        }
+    }
+
+    /// Removes what is no spool of a session that somebody knows.
+    pub(crate) fn clear(&self, known: impl Fn(SessionId) -> bool) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.split('.').next()?.parse().ok()).map(SessionId);
+            if id.is_some_and(|id| !known(id)) {
+                let _is_gone = std::fs::remove_file(entry.path());
+            }
+        }
+    }
 }
 
 /// What a pump did.
@@ -39,7 +110,9 @@ pub(crate) enum Pumped {
 /// One stream's spool.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    path: Box<Path>,
+    spools: Arc<Spools>,
+    session: SessionId,
+    stream: Stream,
     file: Option<OwnedFd>,
     /// Bytes from the start of the stream.
     pub(crate) len: u64,
@@ -49,14 +122,14 @@ pub(crate) struct Spool {
 
 impl Spool {
     /// A new stream's: no file until there is a byte.
-    pub(crate) fn new(path: PathBuf) -> Spool {
-        Spool { path: path.into(), file: None, len: 0, trimmed: 0 }
+    pub(crate) fn new(spools: &Arc<Spools>, session: SessionId, stream: Stream) -> Spool {
+        Spool { spools: spools.clone(), session, stream, file: None, len: 0, trimmed: 0 }
     }
 
     /// One that was begun by an earlier node.
-    pub(crate) fn again(path: PathBuf) -> Spool {
-        let mut spool = Spool::new(path);
-        if let Ok(file) = rustix::fs::open(&*spool.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+    pub(crate) fn again(spools: &Arc<Spools>, session: SessionId, stream: Stream) -> Spool {
+        let mut spool = Spool::new(spools, session, stream);
+        if let Ok(file) = spool.open(OFlags::RDWR) {
             spool.len = rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
             // The only holes are those that `trim` made, all at the start.
             spool.trimmed =
@@ -89,8 +162,7 @@ impl Spool {
 
     fn step(&mut self, from: BorrowedFd<'_>, tty: bool, want: usize) -> Result<usize, Errno> {
         if self.file.is_none() {
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-            self.file = Some(rustix::fs::open(&*self.path, flags, Mode::RUSR | Mode::WUSR)?);
+            self.file = Some(self.first(OFlags::RDWR)?);
         }
         let file = self.file.as_ref().expect("was opened above");
         if tty {
@@ -138,8 +210,7 @@ impl Spool {
     /// Writes at its end, and lets the file go again: what is written so comes in large pieces, and seldom.
     pub(crate) fn append(&mut self, mut data: &[u8]) -> Result<(), (usize, Errno)> {
         let all = data.len();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        let file = rustix::fs::open(&*self.path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| (0, e))?;
+        let file = self.first(OFlags::WRONLY).map_err(|e| (0, e))?;
         while !data.is_empty() {
             match rustix::io::pwrite(&file, data, self.len) {
                 Ok(0) => return Err((all - data.len(), Errno::IO)),
@@ -162,7 +233,7 @@ impl Spool {
             return;
         }
         self.trimmed = offset;
-        if let Ok(file) = rustix::fs::open(&*self.path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(file) = self.open(OFlags::RDWR) {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             let _stays_on_the_disk = rustix::fs::fallocate(file, flags, 0, offset);
         }
@@ -173,11 +244,11 @@ impl Spool {
         self.file = None;
     }
 
-    /// Removes the file.
+    /// Gives the file back.
     pub(crate) fn remove(&mut self) {
         self.file = None;
         if self.len > 0 {
-            let _was_never_made = rustix::fs::unlink(&*self.path);
+            self.spools.give_back(&self.path());
         }
     }
 
@@ -188,12 +259,81 @@ impl Spool {
         }
         match &self.file {
             Some(file) => Ok(rustix::io::pread(file, buf, offset)?),
-            None => Ok(rustix::io::pread(self.open()?, buf, offset)?),
+            None => Ok(rustix::io::pread(self.open(OFlags::RDONLY)?, buf, offset)?),
         }
     }
 
-    /// The file, for reading.
-    pub(crate) fn open(&self) -> std::io::Result<OwnedFd> {
-        Ok(rustix::fs::open(&*self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    fn path(&self) -> PathBuf {
+        self.spools.path(self.session, self.stream)
+    }
+
+    fn open(&self, access: OFlags) -> Result<OwnedFd, Errno> {
+        rustix::fs::open(self.path(), access | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// The file, to be written; a new one if nothing was written yet.
+    fn first(&self, access: OFlags) -> Result<OwnedFd, Errno> {
+        match self.len {
+            0 => self.spools.make(&self.path(), access),
+            _ => self.open(access),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(spools: &Arc<Spools>, session: u64) -> Spool {
+        Spool::new(spools, SessionId(session), Stream::Out)
+    }
+
+    fn names(dir: &std::path::Path) -> Vec<String> {
+        let all = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> =
+            all.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_that_was_given_back_is_another_streams_and_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Spools::with_spares(dir.path().to_path_buf());
+        let mut first = of(&spools, 1);
+        first.append(b"a secret of the first").unwrap();
+        first.remove();
+        assert_eq!(names(dir.path()), ["spare-0"]);
+        // Another process of the same node, later.
+        let spools = Spools::with_spares(dir.path().to_path_buf());
+        let mut second = of(&spools, 2);
+        second.append(b"mine").unwrap();
+        assert_eq!(names(dir.path()), ["2.out"]);
+        let again = Spool::again(&spools, SessionId(2), Stream::Out);
+        let mut buf = [0; 64];
+        assert_eq!(again.read(0, &mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"mine");
+    }
+
+    #[test]
+    fn no_more_spares_are_kept_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Spools::with_spares(dir.path().to_path_buf());
+        let mut all: Vec<Spool> = (0..u64::from(SPARES) + 3).map(|no| of(&spools, no)).collect();
+        all.iter_mut().for_each(|spool| spool.append(b"x").unwrap());
+        all.iter_mut().for_each(Spool::remove);
+        assert_eq!(names(dir.path()).len(), SPARES as usize);
+    }
+
+    #[test]
+    fn a_spare_that_somebody_removed_is_done_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Spools::with_spares(dir.path().to_path_buf());
+        let mut first = of(&spools, 1);
+        first.append(b"x").unwrap();
+        first.remove();
+        std::fs::remove_file(dir.path().join("spare-0")).unwrap();
+        of(&spools, 2).append(b"y").unwrap();
+        assert_eq!(names(dir.path()), ["2.out"]);
     }
 }

@@ -3,7 +3,7 @@
 use super::node::Word;
 use super::run::Keeper;
 use super::wire::{self, End, Ends, Note};
-use crate::spool::{self, Pumped, Spool};
+use crate::spool::{self, Pumped, Spool, Spools};
 use crate::sys::{self, Which};
 use op::{SessionId, Stream};
 use std::io::{self, Read};
@@ -155,10 +155,10 @@ impl Keeper {
 
     /// Moves output while no node runs.
     pub(super) fn pump(&mut self, session: SessionId, stream: Stream) {
-        let dir = self.config.state.join("spool");
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         let spools = kept.spools.get_or_insert_with(|| {
-            [Stream::Out, Stream::Err].map(|stream| Spool::again(spool::path(&dir, session, stream)))
+            let spools = Spools::new(self.config.state.join("spool"));
+            [Stream::Out, Stream::Err].map(|stream| Spool::again(&spools, session, stream))
         });
         let (at, slot) = match stream {
             Stream::Out if kept.tty => (0, &mut kept.ends.stdin),

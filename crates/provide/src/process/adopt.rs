@@ -6,7 +6,7 @@ use super::program::{About, Frozen, Life, Output, Parent, Program, Stdin};
 use super::reap::end_from_wait_status;
 use crate::keeper::wire::{self, Ends, Note};
 use crate::keeper::{self, Held};
-use crate::{spool, sys};
+use crate::sys;
 use op::{Errno, Error, Limits, SessionId, Stream, Tell};
 use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -50,7 +50,7 @@ impl Processes {
 
     /// Not with the keeper: by its mark in /proc, or else what is left of it.
     fn search(&mut self, session: SessionId, mark: &str, tells: &mut Vec<Tell>) {
-        let spools = [Stream::Out, Stream::Err].map(|stream| spool::path(&self.spools, session, stream));
+        let spools = [Stream::Out, Stream::Err].map(|stream| self.spools.path(session, stream));
         if mark.is_empty() && !spools.iter().any(|path| path.exists()) {
             let cause = "the node was restarted before it could start this program; it has not run";
             tells.push(Tell::Refused { session, error: Error::new(Errno::CANCELED, cause) });
@@ -138,17 +138,6 @@ impl Processes {
             program.output(stream).closed = false;
         }
         self.close(session, stream, tells);
-    }
-
-    /// Removes spools of sessions that nobody knows.
-    pub(super) fn clear_spools(&mut self) {
-        for entry in std::fs::read_dir(&self.spools).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.split('.').next()?.parse().ok()).map(SessionId);
-            if id.is_some_and(|id| !self.programs.contains_key(&id)) {
-                let _is_gone = std::fs::remove_file(entry.path());
-            }
-        }
     }
 
     /// Tells the keeper that this node ends by intent, and is not to be started again. With `keep` the programs

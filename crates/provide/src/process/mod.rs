@@ -41,6 +41,7 @@ mod starting;
 mod written;
 
 use crate::keeper::{Held, Inheritance, Line};
+use crate::spool::{Spool, Spools};
 use crate::sys;
 use cgroup::Cgroups;
 use launch::{Launcher, Stack};
@@ -74,7 +75,7 @@ pub struct Processes {
     children: OwnedFd,
     timer: Option<OwnedFd>,
     timer_runs: bool,
-    spools: PathBuf,
+    spools: Arc<Spools>,
     node: String,
     boot: String,
     /// Highest descriptor number that a start may use; what is above is the node's reserve.
@@ -154,7 +155,7 @@ impl Processes {
             children,
             timer: None,
             timer_runs: false,
-            spools,
+            spools: Spools::with_spares(spools),
             cgroups,
             node: config.node,
             boot: boot.chars().take(8).collect(),
@@ -264,7 +265,7 @@ impl Processes {
             self.adopt(session, "", &mut unheard);
             self.free(session);
         }
-        self.clear_spools();
+        self.spools.clear(|id| self.programs.contains_key(&id));
         self.clear_rooms();
         let programs = &self.programs;
         let starts = &self.starts;
@@ -297,13 +298,7 @@ impl Processes {
         self.spool(session, stream)?.read(offset, buf)
     }
 
-    /// The spool as a file, to be sent from (splice(2), sendfile(2)); it may grow. `NotFound`: nothing was
-    /// written yet, or no such session.
-    pub fn open_spool(&self, session: SessionId, stream: Stream) -> io::Result<OwnedFd> {
-        self.spool(session, stream)?.open()
-    }
-
-    fn spool(&self, session: SessionId, stream: Stream) -> io::Result<&crate::spool::Spool> {
+    fn spool(&self, session: SessionId, stream: Stream) -> io::Result<&Spool> {
         if let Some(written) = self.written.get(&(session, stream)) {
             return Ok(&written.spool);
         }

@@ -1,11 +1,11 @@
 //! One program as its provider sees it: two outputs, one input, and how far its life is.
 
 use crate::keeper::wire::End;
-use crate::spool::{self, Pumped, Spool};
+use crate::spool::{Pumped, Spool, Spools};
 use op::{Errno, Error, Limits, SessionId, Stream};
 use rustix::event::epoll;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::sync::Arc;
 
 /// What an event of the inner epoll is about; with the session it makes the event's data word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,13 +99,23 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(dir: &Path, session: SessionId, stream: Stream, from: Option<OwnedFd>) -> Output {
-        let spool = Spool::new(spool::path(dir, session, stream));
+    pub(super) fn new(
+        spools: &Arc<Spools>,
+        session: SessionId,
+        stream: Stream,
+        from: Option<OwnedFd>,
+    ) -> Output {
+        let spool = Spool::new(spools, session, stream);
         Output { from, spool, watched: false, full: false, stuck: false, closed: false }
     }
 
-    pub(super) fn again(dir: &Path, session: SessionId, stream: Stream, from: Option<OwnedFd>) -> Output {
-        let spool = Spool::again(spool::path(dir, session, stream));
+    pub(super) fn again(
+        spools: &Arc<Spools>,
+        session: SessionId,
+        stream: Stream,
+        from: Option<OwnedFd>,
+    ) -> Output {
+        let spool = Spool::again(spools, session, stream);
         Output { from, spool, watched: false, full: false, stuck: false, closed: false }
     }
 

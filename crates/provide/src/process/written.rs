@@ -1,7 +1,7 @@
 //! Spools that no program fills: what the kernel itself writes, for groups.
 
 use super::Processes;
-use crate::spool::{self, Spool};
+use crate::spool::Spool;
 use op::{SessionId, Stream, Tell};
 
 /// One such stream.
@@ -21,14 +21,14 @@ impl Processes {
         data: Vec<u8>,
         tells: &mut Vec<Tell>,
     ) {
-        let path = spool::path(&self.spools, session, stream);
+        let spools = &self.spools;
         let written = self.written.entry((session, stream)).or_insert_with(|| {
-            let _was_none = std::fs::remove_file(&path);
-            Written { spool: Spool::new(path.clone()), pending: Vec::new() }
+            let _was_none = std::fs::remove_file(spools.path(session, stream));
+            Written { spool: Spool::new(spools, session, stream), pending: Vec::new() }
         });
         if offset == 0 {
             written.spool.remove();
-            written.spool = Spool::new(path);
+            written.spool = Spool::new(spools, session, stream);
         }
         assert_eq!(offset, written.spool.len, "appended where the spool ends");
         written.pending = data;
