@@ -67,6 +67,8 @@ pub(crate) struct Group {
     placed: BTreeMap<u32, NodeId>,
     /// How often it was made anew, if it was.
     tries: BTreeMap<u32, u32>,
+    /// How often of that it had not failed: it was replaced, or given back and taken again.
+    spared: BTreeMap<u32, u32>,
     shares: BTreeMap<u64, Share>,
     /// How members ended, in that order.
     pub(crate) log: Vec<End>,
@@ -137,6 +139,28 @@ impl Group {
 
     fn again(&self, rank: u32) -> u32 {
         self.tries.get(&rank).copied().unwrap_or(0)
+    }
+
+    /// How often it was made anew since it had failed.
+    fn retried(&self, rank: u32) -> u32 {
+        self.again(rank) - self.spared.get(&rank).copied().unwrap_or(0).min(self.again(rank))
+    }
+
+    /// A rank is to be made once more; whether since it had failed.
+    fn once_more(&mut self, rank: u32, failed: bool) {
+        let count = |counts: &mut BTreeMap<u32, u32>| {
+            let count = counts.entry(rank).or_default();
+            *count = count.saturating_add(1);
+        };
+        count(&mut self.tries);
+        if !failed {
+            count(&mut self.spared);
+        }
+    }
+
+    /// Those that have ended, and are not made anew.
+    fn ended(&self) -> RankSet {
+        self.log.iter().filter(|end| end.again >= self.again(end.rank)).map(|end| end.rank).collect()
     }
 
     /// All ranks that it has or had.

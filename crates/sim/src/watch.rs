@@ -111,7 +111,7 @@ impl Watch {
             // What groups have elsewhere.
             Some(
                 "group" | "nogroup" | "queue" | "left" | "pin" | "share" | "place" | "again" | "try"
-                | "ended" | "flow",
+                | "replace" | "unshare" | "ended" | "flow",
             ) => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {

@@ -3,7 +3,7 @@
 use super::{
     Group,
     plan::{Begun, Pick},
-    share::Line,
+    share::{Line, Share},
 };
 use crate::{
     Kernel,
@@ -130,13 +130,16 @@ impl Kernel {
 
     /// Passes a line on to where it is planned, if that is not here.
     pub(super) fn passed_up(&mut self, said: &Said<'_>, size: Option<u32>) -> Result<Option<Begun>> {
-        let has_share = self.group(said.id).is_some_and(|group| group.shares.values().any(|share| share.up));
-        let link = match (self.cloud.above, has_share) {
-            (Some(link), _) if has_share || self.session(said.id)?.size() == 0 => link,
-            (None, true) => return Err(self.no_parent()),
-            _ => return Ok(None),
+        let up = |(no, share): (&u64, &Share)| share.up.then_some((*no, share.refused.clone()));
+        let share = self.group(said.id).and_then(|group| group.shares.iter().find_map(up));
+        let no = match (share, self.cloud.above) {
+            // Where it was planned, though this node may have another parent by now.
+            (Some((_, Some(error))), _) if self.session(said.id)?.size() > 0 => return Err(error),
+            (Some((_, None)), None) => return Err(self.no_parent()),
+            (Some((no, None)), Some(_)) => no,
+            (_, Some(link)) if self.session(said.id)?.size() == 0 => self.share_over(said.id, link)?,
+            (_, _) => return Ok(None),
         };
-        let no = self.share_over(said.id, link)?;
         let group = self.group_mut(said.id).ok_or_else(|| gone(said.id))?;
         if !said.dry {
             group.growing = true;
@@ -344,16 +347,14 @@ pub(crate) fn member(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
                 true => known.push(rank),
                 false if *again > 0 => {
                     group.tries.insert(rank, *again);
-                    tried.push((rank, *again));
+                    tried.push(rank);
                 }
                 false => {}
             }
             group.made.insert(rank);
         }
     }
-    for (rank, again) in tried {
-        k.append(format!("try {} {rank} {again}", id.0).into_bytes());
-    }
+    k.journal_tries(id, &tried);
     // What is here already, or has been, is left as it is.
     let known: RankSet = known.into_iter().collect();
     picks.iter_mut().for_each(|pick| pick.ranks.subtract(&known));

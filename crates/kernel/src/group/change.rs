@@ -88,12 +88,18 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
         k.let_go(id, rank, member);
     }
     let group = k.group_mut(id).ok_or_else(|| gone(id))?;
+    // Should they be taken again, they are others.
+    let made = going.iter().filter(|rank| !group.queue.contains(*rank) || group.again(*rank) > 0);
+    let made: Vec<u32> = made.collect();
+    made.iter().for_each(|rank| group.once_more(*rank, false));
     group.queue.subtract(&going);
+    group.replacing.subtract(&going);
     group.size = before - count;
     for rank in going.iter() {
         k.member_freed(id, rank);
     }
     k.journal_group(id);
+    k.journal_tries(id, &made);
     k.group_changed(id);
     Ok(Begun { fan, reached, ..Begun::default() })
 }
@@ -139,6 +145,7 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
             // It is made anew when it has ended.
             if let Some(group) = k.group_mut(id) {
                 group.replacing.insert(rank);
+                k.append(format!("replace {} {rank}", id.0).into_bytes());
             }
             here.into_iter().for_each(|member| k.end_politely(member));
             continue;
@@ -146,10 +153,9 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
         here.into_iter().for_each(|member| k.let_go(id, rank, member));
         k.member_freed(id, rank);
         if let Some(group) = k.group_mut(id) {
-            let again = group.again(rank) + 1;
-            group.tries.insert(rank, again);
+            group.once_more(rank, false);
             group.queue.insert(rank);
-            k.append(format!("again {} {rank} {again}", id.0).into_bytes());
+            k.journal_again(id, rank);
         }
         k.groups.waiting.insert(id);
         k.groups.replan = true;

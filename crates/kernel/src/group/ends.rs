@@ -44,22 +44,21 @@ impl Kernel {
     /// A rank has ended: for good, or to be made anew.
     pub(super) fn rank_ended(&mut self, id: SessionId, end: End) {
         let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
-        // While the parent is asked how many there are, one that is new may have ended already.
-        let is_new = group.growing && !group.log.iter().any(|known| known.rank == end.rank);
-        if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || is_new) {
+        if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || group.is_news(&end)) {
             return;
         }
         let rank = end.rank;
-        group.size = group.size.max(rank + 1);
+        if group.growing {
+            group.size = group.size.max(rank + 1);
+        }
         let held = group.placed.remove(&rank);
         let failed = end.how != How::Code(0);
         let replaced = group.replacing.remove(rank);
-        let again = group.again(rank);
-        if !group.cancelled && (replaced || (failed && again < group.retry)) {
-            group.tries.insert(rank, again + 1);
+        if !group.cancelled && (replaced || (failed && group.retried(rank) < group.retry)) {
+            group.once_more(rank, !replaced);
             group.queue.insert(rank);
             self.groups.waiting.insert(id);
-            self.append(format!("again {} {rank} {}", id.0, again + 1).into_bytes());
+            self.journal_again(id, rank);
         } else {
             group.failed += u32::from(failed);
             let line = kept::end_line(id, &end);
@@ -120,6 +119,15 @@ impl Kernel {
         group.log.extend(ends);
         lines.into_iter().for_each(|line| self.append(line));
         self.group_changed(id);
+    }
+}
+
+impl Group {
+    /// A group that is planned elsewhere has what is said there: while it is asked how many there are, one that is new may have ended
+    /// already, and one that was given back and taken again ends once more.
+    fn is_news(&self, end: &End) -> bool {
+        let elsewhere = self.growing || self.shares.values().any(|share| share.up);
+        elsewhere && !self.log.iter().any(|known| known.rank == end.rank && known.again >= end.again)
     }
 }
 

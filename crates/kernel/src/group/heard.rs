@@ -139,14 +139,20 @@ impl Kernel {
         let id = group;
         let Some(group) = self.group_mut(group) else { return };
         group.growing = false;
-        let ended: RankSet = group.log.iter().map(|end| end.rank).collect();
         let (all, before) = (RankSet::from_range(0..size), group.size);
         group.size = size;
+        let mut tried = Vec::new();
         if size < before {
             group.active = group.active.intersection(&all);
+            // Should they be taken again, they are others than those that have ended.
+            for (rank, again) in group.log.iter().filter(|e| e.rank >= size).map(|e| (e.rank, e.again)) {
+                let tries = group.tries.entry(rank).or_default();
+                *tries = (*tries).max(again.saturating_add(1));
+                tried.push(rank);
+            }
         } else {
             let mut new = all.clone();
-            new.subtract(&ended);
+            new.subtract(&group.ended());
             new.subtract(&group.left_out);
             group.active.union_with(&new);
         }
@@ -154,6 +160,7 @@ impl Kernel {
             share.ranks = all;
         }
         let active = group.active.clone();
+        self.journal_tries(id, &tried);
         self.journal_place(id, Some(no), NodeId::default(), &active);
         self.journal_group(id);
         self.group_changed(id);
@@ -203,6 +210,8 @@ impl Kernel {
                 self.member_freed(group, rank);
             }
         }
+        // After the ends of its ranks: what is in no share and has not ended is made anew.
+        self.append(format!("unshare {} {no}", group.0).into_bytes());
         self.flow_share_lost(group, no);
         self.parked.notify(On::Life(group));
     }

@@ -2,9 +2,11 @@
 //!
 //! - `group ID SIZE runs|started|holds|cancelled WIDTH RETRY TERMS… -- WORDS…`: what it is; with `share-` before it if it is one.
 //! - `queue ID RANKS`: these wait. `left ID RANKS`: these were never asked for. `pin ID NODE RANKS`: these are for that node.
-//! - `share ID NO PEER NAME NUMBER up|down`: a share, and its session there.
+//! - `share ID NO PEER NAME NUMBER|- up|down`: a share, and its session there when its number is known.
+//! - `unshare ID NO`: it was given up, or could not be had.
 //! - `place ID NO|- NODE RANKS`: these were made there, through that share or here.
-//! - `again ID RANK COUNT`: it waits to be made once more. `try ID RANK COUNT`: it was made so often before.
+//! - `again ID RANK COUNT SPARED`: it waits to be made once more. `try ID RANKS COUNT SPARED`: they were made so often before, and so
+//!   often of that without having failed. `replace ID RANKS`: they are made anew when they have ended.
 //! - `nogroup ID`: it is none any more.
 //! - `ended ID line-of-wait`: how a rank ended, for good.
 
@@ -69,6 +71,20 @@ impl Kernel {
         }
     }
 
+    /// A rank waits to be made once more.
+    pub(super) fn journal_again(&mut self, id: SessionId, rank: u32) {
+        let Some(group) = self.group(id) else { return };
+        let spared = group.spared.get(&rank).copied().unwrap_or(0);
+        self.append(format!("again {} {rank} {} {spared}", id.0, group.again(rank)).into_bytes());
+    }
+
+    /// How often these were made before.
+    pub(super) fn journal_tries(&mut self, id: SessionId, ranks: &[u32]) {
+        let Some(group) = self.group(id) else { return };
+        let lines: Vec<Vec<u8>> = group.try_lines(id, ranks.iter().copied()).collect();
+        lines.into_iter().for_each(|line| self.append(line));
+    }
+
     pub(super) fn journal_place(&mut self, id: SessionId, share: Option<u64>, node: NodeId, ranks: &RankSet) {
         let share = share.map_or("-".into(), |no| no.to_string());
         self.append(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
@@ -87,9 +103,13 @@ impl Kernel {
             let (id, end) = text.split_once(' ')?;
             let end = tell::read_end(end)?;
             let group = self.sessions.get_mut(&SessionId(id.parse().ok()?))?.group.get_or_insert_default();
-            group.active.remove(end.rank);
-            group.placed.remove(&end.rank);
-            group.queue.remove(end.rank);
+            // Else it was made anew since.
+            if end.again >= group.again(end.rank) {
+                group.active.remove(end.rank);
+                group.placed.remove(&end.rank);
+                group.queue.remove(end.rank);
+                group.replacing.remove(end.rank);
+            }
             group.failed += u32::from(end.how != op::How::Code(0));
             group.log.push(end);
             return Some(());
@@ -98,7 +118,7 @@ impl Kernel {
         let text: Vec<String> = words.iter().map(|w| words::lossy(w)).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
         let (verb, id) = (*text.first()?, SessionId(text.get(1)?.parse().ok()?));
-        if !["group", "queue", "left", "pin", "share", "place", "again", "try", "nogroup"].contains(&verb) {
+        if !["group", "queue", "left", "pin", "share", "place", "again", "try", "replace", "unshare", "nogroup"].contains(&verb) {
             return None;
         }
         let group = match self.sessions.get_mut(&id) {
@@ -132,7 +152,7 @@ impl Kernel {
                     no.parse().ok()?,
                     peer.parse().ok()?,
                     name,
-                    number.parse().ok()?,
+                    number.parse().ok(),
                     up == "up",
                 );
                 self.groups.next_share = self.groups.next_share.max(no.parse::<u64>().ok()? + 1);
@@ -151,14 +171,19 @@ impl Kernel {
                     group.placed.extend(ranks.iter().map(|rank| (rank, node)));
                 }
             }
-            ["again", _, rank, count] => {
+            ["again", _, rank, count, spared] => {
                 let rank = rank.parse().ok().filter(|rank| *rank < crate::limits::MEMBERS)?;
-                group.tries.insert(rank, count.parse().ok()?);
+                group.recall_tries(&RankSet::from_range(rank..rank + 1), count, spared)?;
                 group.active.remove(rank);
                 group.placed.remove(&rank);
+                group.replacing.remove(rank);
                 group.queue.insert(rank);
             }
-            ["try", _, rank, count] => drop(group.tries.insert(rank.parse().ok()?, count.parse().ok()?)),
+            ["try", _, ranks, count, spared] => {
+                group.recall_tries(&RankSet::parse(ranks).ok()?, count, spared)?;
+            }
+            ["replace", _, ranks] => group.replacing.union_with(&RankSet::parse(ranks).ok()?),
+            ["unshare", _, no] => group.recall_unshared(no.parse().ok()?),
             ["nogroup", _] => **group = Group::default(),
             _ => return None,
         }
@@ -170,9 +195,12 @@ impl Kernel {
         for (id, session) in &mut self.sessions {
             let Some(group) = session.group.as_deref_mut() else { continue };
             // Its session is there still; it has ended all the same.
-            let mut ended: RankSet = group.log.iter().map(|end| end.rank).collect();
+            let mut ended = group.ended();
             ended.union_with(&group.queue);
             group.active.subtract(&ended);
+            group.active = group.active.intersection(&RankSet::from_range(0..group.size));
+            let planned_here = !group.is_share && !group.shares.values().any(|share| share.up);
+            group.replacing = group.replacing.intersection(&group.active);
             // What was written down but never made is made anew.
             let mut unmade = group.active.clone();
             let has: RankSet = session.members.keys().copied().collect();
@@ -181,7 +209,7 @@ impl Kernel {
             group.active.subtract(&unmade);
             for rank in unmade.iter() {
                 group.placed.remove(&rank);
-                if !group.is_share {
+                if planned_here {
                     group.queue.insert(rank);
                 }
             }
@@ -240,10 +268,38 @@ fn lines_of(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
         let share = share.map_or("-".into(), |no| no.to_string());
         lines.push(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
     }
-    lines.extend(group.tries.iter().map(|(rank, count)| format!("try {} {rank} {count}", id.0).into_bytes()));
+    lines.extend(group.try_lines(id, group.tries.keys().copied()));
+    if !group.replacing.is_empty() {
+        lines.push(format!("replace {} {}", id.0, group.replacing).into_bytes());
+    }
     lines.extend(group.log.iter().map(|end| end_line(id, end)));
+    let given_up = group.shares.iter().filter(|(_, share)| share.up && share.refused.is_some());
+    lines.extend(given_up.map(|(no, _)| format!("unshare {} {no}", id.0).into_bytes()));
     lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
     lines
+}
+
+impl Group {
+    fn try_lines(&self, id: SessionId, ranks: impl Iterator<Item = u32>) -> impl Iterator<Item = Vec<u8>> {
+        let mut alike: BTreeMap<(u32, u32), RankSet> = BTreeMap::new();
+        for rank in ranks {
+            let spared = self.spared.get(&rank).copied().unwrap_or(0);
+            alike.entry((self.again(rank), spared)).or_default().insert(rank);
+        }
+        let line = move |((count, spared), ranks)| format!("try {} {ranks} {count} {spared}", id.0);
+        alike.into_iter().map(move |alike| line(alike).into_bytes())
+    }
+
+    fn recall_tries(&mut self, ranks: &RankSet, count: &str, spared: &str) -> Option<()> {
+        let (count, spared): (u32, u32) = (count.parse().ok()?, spared.parse().ok()?);
+        for rank in ranks.iter().take_while(|rank| *rank < crate::limits::MEMBERS) {
+            self.tries.insert(rank, count);
+            if spared > 0 {
+                self.spared.insert(rank, spared);
+            }
+        }
+        Some(())
+    }
 }
 
 impl Session {

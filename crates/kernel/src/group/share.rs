@@ -125,6 +125,7 @@ impl Kernel {
         if let Some(group) = self.group_mut(group) {
             group.shares.insert(no, share);
         }
+        self.journal_share(group, no);
         let read = Op::Read { fid, offset: 0, count: limits::NAME as u32, wait: true };
         self.ask(link, Lane::Control, purpose(Step::Named)(), read);
         let write = Op::Write { fid, offset: 0, data: setup.lines };
@@ -307,17 +308,29 @@ impl Group {
         })
     }
 
-    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: u64, up: bool) {
+    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: Option<u64>, up: bool) {
         let share = self.recalled_share(no);
-        (share.peer, share.name, share.id, share.up) = (peer, name.into(), Some(id), up);
+        (share.peer, share.name, share.id, share.up) = (peer, name.into(), id, up);
+    }
+
+    /// It was given up. That the group was planned above is known by it still.
+    pub(super) fn recall_unshared(&mut self, no: u64) {
+        match self.shares.get_mut(&no) {
+            Some(share) if share.up => {
+                let cause = format!("what {} had of it was given up", share.name);
+                share.refused = Some(Error::new(Errno::STALE, cause));
+            }
+            _ => drop(self.shares.remove(&no)),
+        }
     }
 
     pub(super) fn share_lines(&self) -> BTreeMap<u64, String> {
-        let known = self.shares.iter().filter(|(_, share)| share.refused.is_none());
+        let known = self.shares.iter().filter(|(_, share)| share.up || share.refused.is_none());
         let line = |share: &Share| {
             let up = if share.up { "up" } else { "down" };
-            Some(format!("{} {} {} {up}", share.peer, share.name, share.id?))
+            let number = share.id.map_or("-".into(), |id| id.to_string());
+            format!("{} {} {number} {up}", share.peer, share.name)
         };
-        known.filter_map(|(no, share)| Some((*no, line(share)?))).collect()
+        known.map(|(no, share)| (*no, line(share))).collect()
     }
 }

@@ -114,7 +114,12 @@ impl Kernel {
             return;
         }
         let line = group.member_line(&by_node.into_iter().collect::<Vec<_>>());
+        let replaced = group.replacing.intersection(&ranks);
         self.tell_share(id, no, line, Line::PLAIN);
+        // They are to end before they are made anew, and it may not have heard of it.
+        if !replaced.is_empty() {
+            self.tell_share(id, no, format!("@{replaced} try kill").into_bytes(), Line::PLAIN);
+        }
     }
 
     /// What a node is called here.

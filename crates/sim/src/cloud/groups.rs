@@ -3,8 +3,7 @@
 //!
 //! What must hold, whatever happens: no rank runs twice at once, a rank that is not retried is started once, `wait` names every
 //! rank once and with how it really ended, `res` gets all or nothing, and of what was freed nothing is left. Groups that are kept
-//! (`keep`) are not among them: what is kept at a node that then gets another parent is not always found again;
-//! nor is `replace`: a rank that is replaced while its share is cut off is sometimes waited for without an end.
+//! (`keep`) are not among them: what is kept at a node that then gets another parent is not always found again.
 
 mod judge;
 
@@ -253,6 +252,7 @@ impl Run {
         let line = match self.cloud.rng.u32(0..12) {
             0 => format!("grow {n}"),
             1 => format!("shrink {n}"),
+            2 | 3 => format!("replace {rank}"),
             4 => "kill".into(),
             5 | 6 => format!("@{rank} kill"),
             7 => format!("@{}-{} kill KILL", n, n + rank),
@@ -274,7 +274,7 @@ impl Run {
         let group = &mut self.groups[at];
         group.over |= line == "free";
         group.shrunk |= line.starts_with("shrink");
-        group.changed |= ["grow", "shrink"].iter().any(|verb| line.starts_with(verb));
+        group.changed |= ["grow", "shrink", "replace"].iter().any(|verb| line.starts_with(verb));
         group.said.push((tag, line.into()));
     }
 
