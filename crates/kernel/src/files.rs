@@ -285,6 +285,8 @@ pub(crate) struct Open {
     pub(crate) state: OpenState,
     /// What comes from other nodes.
     pub(crate) parts: Option<Box<Parts>>,
+    /// Of an output that is made of others: which life of it is read.
+    pub(crate) version: u32,
 }
 
 #[derive(Debug)]
@@ -496,7 +498,8 @@ impl Kernel {
             }
             _ => None,
         };
-        let open = Open { access, uid: who.uid, state, parts };
+        let version = self.version_of(place);
+        let open = Open { access, uid: who.uid, state, parts, version };
         // A session that a set was asked for is told with its node's name.
         let prefix = match self.place(who, fid)? {
             Place::File(Subject::Tree | Subject::Set(_), row, _) if row.row().allocates() => {
@@ -520,12 +523,36 @@ impl Kernel {
             }
         }
         let mut qid = self.qid(place);
-        if let Place::File(Subject::Session(id), row, _) = place
-            && let Kind::Source(stream) = row.row().kind
+        if let Place::File(_, row, _) = place
+            && let Kind::Source(_) = row.row().kind
         {
-            qid.version = self.collect_version(id, stream);
+            qid.version = version;
         }
         Ok(Reply::Opened(qid, shape))
+    }
+
+    /// Which life of its output a reader of a file has: of a console, of both.
+    fn version_of(&self, place: Place) -> u32 {
+        let Place::File(Subject::Session(id), row, _) = place else { return 0 };
+        row.row().streams().iter().fold(0, |all: u32, s| all.rotate_left(16) ^ self.collect_version(id, *s))
+    }
+
+    /// A result that is made anew is not gone on with; `begun` says whether something of it was read.
+    fn same_version(&mut self, who: Who, fid: Fid, id: SessionId, begun: bool) -> Result<()> {
+        let (place, open) = self.opened(who, fid)?;
+        let (before, now) = (open.version, self.version_of(place));
+        if before == now {
+            return Ok(());
+        }
+        let reduces = [Stream::Out, Stream::Err].iter().any(|s| self.sessions[&id].flow_reduces(*s));
+        if before != 0 && reduces && begun {
+            let cause = "a node was restarted meanwhile, and the result is made anew: open it again, and read from the start";
+            return Err(Error::new(Errno::STALE, cause));
+        }
+        if let Some(open) = self.open_mut(who, fid) {
+            open.version = now;
+        }
+        Ok(())
     }
 
     /// The store's directory, to look around in.
@@ -533,7 +560,7 @@ impl Kernel {
         if access.write {
             return Err(Errno::ISDIR.into());
         }
-        let open = Open { access, uid: who.uid, state: OpenState::Plain, parts: None };
+        let open = Open { access, uid: who.uid, state: OpenState::Plain, parts: None, version: 0 };
         let state = self.clients.get_mut(&who.client).and_then(|client| client.fids.get_mut(&fid));
         state.ok_or_else(|| unknown_fid(fid))?.open = Some(open);
         Ok(Reply::Opened(self.qid(Place::Store), Shape::Text))
@@ -788,6 +815,9 @@ impl Kernel {
     ) -> Outcome {
         // It may have become a group since this was opened.
         self.collect(id, stream);
+        if let Err(error) = self.same_version(who, fid, id, offset > 0) {
+            return Err(error).into();
+        }
         let session = &self.sessions[&id];
         let out = *session.out(stream);
         if offset < out.trimmed {
@@ -800,10 +830,11 @@ impl Kernel {
             if count == 0 {
                 return Outcome::Reply(Reply::Data(Vec::new()));
             }
-            return Outcome::Spool { session: id, stream, offset, count };
+            let (session, stream) = self.spool_of(id, stream);
+            return Outcome::Spool { session, stream, offset, count };
         }
         if out.closed || matches!(session.state, State::Ended { .. }) {
-            return Outcome::Reply(Reply::Data(Vec::new()));
+            return self.flaw_of(id, stream).map_or(Ok(Reply::Data(Vec::new())), Err).into();
         }
         self.reader_at(who.client, fid, id, stream, offset);
         match wait {
@@ -820,6 +851,11 @@ impl Kernel {
         let seen = *seen;
         for stream in [Stream::Out, Stream::Err] {
             self.collect(id, stream);
+        }
+        if let Err(error) = self.same_version(who, fid, id, seen != [0; 2]) {
+            return Err(error).into();
+        }
+        for stream in [Stream::Out, Stream::Err] {
             self.reader_at(who.client, fid, id, stream, seen[stream as usize]);
         }
         let session = &self.sessions[&id];
@@ -834,11 +870,13 @@ impl Kernel {
                 let offset = (*seen).max(out.trimmed);
                 let count = u64::from(count).min(out.len - offset) as u32;
                 *seen = offset + u64::from(count);
-                return Outcome::Spool { session: id, stream, offset, count };
+                let (session, stream) = self.spool_of(id, stream);
+                return Outcome::Spool { session, stream, offset, count };
             }
         }
         if ended || outputs.iter().all(|o| o.closed) || count == 0 {
-            return Outcome::Reply(Reply::Data(Vec::new()));
+            let flaw = [Stream::Out, Stream::Err].iter().find_map(|stream| self.flaw_of(id, *stream));
+            return flaw.filter(|_| count > 0).map_or(Ok(Reply::Data(Vec::new())), Err).into();
         }
         match wait {
             true => Outcome::Park(On::Console(id), Ask::Op(Op::Read { fid, offset: 0, count, wait })),

@@ -3,6 +3,8 @@
 //! ```text
 //!   stdin ──▶ deal ─┬─▶ members here            members' spools ──┐
 //!                   └─▶ frames ─▶ shares        shares' frames  ──┴─▶ merge ──▶ the group's spool ──▶ readers
+//!
+//!   with `reduce CMD`:  members' spools, and what shares' CMDs wrote ──▶ merge ──▶ CMD ──▶ its spool ──▶ readers
 //! ```
 //! What is cut is *records*, and a record is never torn, whatever its length. Between the levels of a group bytes go in
 //! *frames*, which say whose they are. Nothing is collected before somebody opens the group's output: until then all of it
@@ -14,15 +16,18 @@ mod feed;
 mod frames;
 mod merge;
 mod records;
+mod reduce;
 mod said;
 
 pub(crate) use collect::Collect;
 pub(crate) use feed::Feed;
 pub(crate) use said::{records, stderr, stdin, stdout, whole};
 
+use reduce::Reducer;
+
 use crate::{
     Kernel, Lane, LinkId,
-    group::Begun,
+    group::{Begun, line_of},
     park::On,
     words::{lossy, split},
 };
@@ -40,6 +45,9 @@ pub(crate) struct Flow {
     queued: bool,
     records: Records,
     forms: [Form; 2],
+    /// What an output goes through at every level, if something: a program and its words.
+    reduces: [Option<Vec<Vec<u8>>>; 2],
+    reducers: [Option<Box<Reducer>>; 2],
     collects: [Option<Box<Collect>>; 2],
     feed: Option<Box<Feed>>,
     /// It was begun to be fed, and where that stood is not known any more.
@@ -79,20 +87,33 @@ impl Flow {
 
     /// The lines that make a share give and take frames.
     pub(crate) fn share_lines(&self) -> Vec<Vec<u8>> {
-        let mut lines = alloc::vec![format!("records {}", quoted(&self.records))];
-        lines.push(if self.deals() { "stdin frames".into() } else { "stdin frames queued".into() });
-        for (form, name) in self.forms.iter().zip(["stdout", "stderr"]) {
-            lines.push(format!("{name} {}", words_of(Form { layout: Layout::Frames, ..*form })));
+        let mut lines = alloc::vec![format!("records {}", quoted(&self.records)).into_bytes()];
+        lines.push(if self.deals() { b"stdin frames".to_vec() } else { b"stdin frames queued".to_vec() });
+        for stream in STREAMS {
+            let form = Form { layout: Layout::Frames, ..self.forms[stream as usize] };
+            lines.push(self.form_line(stream, form));
         }
-        lines.into_iter().map(String::into_bytes).collect()
+        lines
+    }
+
+    /// How an output is collected, as a line.
+    fn form_line(&self, stream: Stream, form: Form) -> Vec<u8> {
+        let name = name_of(stream);
+        match &self.reduces[stream as usize] {
+            Some(words) => [format!("{name} reduce ").as_bytes(), &line_of(words)].concat(),
+            None => format!("{name} {}", words_of(form)).into_bytes(),
+        }
     }
 
     /// What the journal must know: lines of `flow ID …`.
-    fn kept(&self) -> Vec<String> {
-        let mut lines = alloc::vec![format!("records {}", quoted(&self.records))];
-        lines.extend(self.way.map(|way| format!("stdin {way}{}", if self.queued { " queued" } else { "" })));
-        for (form, name) in self.forms.iter().zip(["stdout", "stderr"]) {
-            lines.push(format!("{name} {}", words_of(*form)));
+    fn kept(&self) -> Vec<Vec<u8>> {
+        let mut lines = alloc::vec![format!("records {}", quoted(&self.records)).into_bytes()];
+        let queued = if self.queued { " queued" } else { "" };
+        lines.extend(self.way.map(|way| format!("stdin {way}{queued}").into_bytes()));
+        for stream in STREAMS {
+            lines.push(self.form_line(stream, self.forms[stream as usize]));
+            let reducer = self.reducers[stream as usize].iter();
+            lines.extend(reducer.flat_map(|reducer| reducer.kept(name_of(stream))));
         }
         for (holds, word) in
             [(self.cut || self.feed.is_some(), "fed"), (self.closed, "closed"), (self.whole, "whole")]
@@ -104,7 +125,11 @@ impl Flow {
         lines
     }
 
-    fn set(&mut self, verb: &str, words: &[&str]) -> Result<()> {
+    fn set(&mut self, verb: &str, raw: Words<'_>) -> Result<()> {
+        let words: Vec<String> = raw.iter().map(|w| lossy(w)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let words = &words[..];
+        let which = usize::from(verb == "stderr");
         match verb {
             "stdin" => {
                 let (words, queued) = match words {
@@ -114,10 +139,21 @@ impl Flow {
                 (self.way, self.queued) = (Some(Way::parse(words)?), queued);
             }
             "records" => self.records = Records::parse(words)?,
-            "stdout" => self.forms[0] = form_of(verb, words)?,
-            _ => self.forms[1] = form_of(verb, words)?,
+            _ if words.first() == Some(&"reduce") => {
+                if raw.len() < 2 {
+                    let cause = format!("{verb} reduce needs a program: {verb} reduce prog [arg…]");
+                    return Err(Error::new(Errno::INVAL, cause));
+                }
+                (self.reduces[which], self.forms[which]) = (Some(raw[1..].to_vec()), Form::default());
+            }
+            _ => (self.forms[which], self.reduces[which]) = (form_of(verb, words)?, None),
         }
         Ok(())
+    }
+
+    /// Whether an output goes through a program at every level.
+    pub(crate) fn reduces(&self, stream: Stream) -> bool {
+        self.reduces[stream as usize].is_some()
     }
 
     /// Whether there is a spool.
@@ -147,6 +183,15 @@ fn quoted(records: &Records) -> String {
 
 use said::{Words, form_of, words_of};
 
+const STREAMS: [Stream; 2] = [Stream::Out, Stream::Err];
+
+fn name_of(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Out => "stdout",
+        Stream::Err => "stderr",
+    }
+}
+
 impl Kernel {
     fn flow_mut(&mut self, id: SessionId) -> Result<&mut Flow> {
         let session = self.sessions.get_mut(&id).ok_or_else(|| crate::gone(id))?;
@@ -156,8 +201,6 @@ impl Kernel {
     /// How bytes flow is said before they do.
     fn set_flow(&mut self, id: SessionId, verb: &str, words: Words<'_>, dry: bool) -> Result<Begun> {
         self.can_be_group(id, verb)?;
-        let text: Vec<String> = words.iter().map(|w| lossy(w)).collect();
-        let text: Vec<&str> = text.iter().map(String::as_str).collect();
         let flow = self.flow_mut(id)?;
         if flow.is_flowing(verb) {
             let cause =
@@ -165,17 +208,17 @@ impl Kernel {
             return Err(Error::new(Errno::BUSY, cause));
         }
         if dry {
-            return Flow::default().set(verb, &text).map(|()| Begun::default());
+            return Flow::default().set(verb, words).map(|()| Begun::default());
         }
-        flow.set(verb, &text)?;
+        flow.set(verb, words)?;
         if matches!((&flow.way, &flow.records), (Some(Way::Rank), Records::Len32)) {
             flow.way = None;
             let cause = "stdin rank takes a word off each record, and len32 says how long it is: use frames";
             return Err(Error::new(Errno::INVAL, cause));
         }
         let lines = flow.share_lines();
-        let line = format!("flow {} {verb} {}", id.0, lossy(&crate::words::join(words)));
-        self.append(line.into_bytes());
+        let line = [format!("flow {} {verb} ", id.0).into_bytes(), line_of(words)].concat();
+        self.append(line);
         let line = lines.into_iter().find(|line| line.starts_with(verb.as_bytes()));
         let fan = line.and_then(|line| self.share_fan(id, None, &line));
         Ok(Begun { fan, ..Begun::default() })
@@ -184,23 +227,22 @@ impl Kernel {
     /// Lines for a journal that is written anew.
     pub(crate) fn flow_lines(&self) -> Vec<Vec<u8>> {
         let flows = self.sessions.values().filter_map(|s| Some((s.id, s.flow.as_deref()?)));
-        let lines = flows
-            .flat_map(|(id, flow)| flow.kept().into_iter().map(move |line| format!("flow {} {line}", id.0)));
-        lines.map(String::into_bytes).collect()
+        let lines = flows.flat_map(|(id, flow)| flow.kept().into_iter().map(move |line| (id, line)));
+        lines.map(|(id, line)| [format!("flow {} ", id.0).as_bytes(), &line].concat()).collect()
     }
 
     /// A line of the journal that speaks of a flow.
     pub(crate) fn recall_flow(&mut self, line: &[u8]) -> Option<()> {
         let rest = line.strip_prefix(b"flow ")?;
-        let words: Vec<String> = split(rest).ok()?.iter().map(|w| lossy(w)).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let words = split(rest).ok()?;
         let [id, verb, words @ ..] = &words[..] else { return None };
         // Of a session that was freed, the journal says so in another place.
-        let Ok(flow) = self.flow_mut(SessionId(id.parse().ok()?)) else { return Some(()) };
-        match *verb {
+        let Ok(flow) = self.flow_mut(SessionId(lossy(id).parse().ok()?)) else { return Some(()) };
+        match &*lossy(verb) {
             "fed" => flow.cut = true,
             "closed" => flow.closed = true,
             "whole" => flow.whole = true,
+            "reducer" => flow.recall_reducer(words)?,
             verb => flow.set(verb, words).ok()?,
         }
         Some(())
@@ -324,9 +366,10 @@ impl Kernel {
                 self.stopped(session, &full)
             ));
         }
-        for (collect, name) in flow.collects.iter().zip(["stdout", "stderr"]) {
-            let Some(collect) = collect else { continue };
-            if session.output[usize::from(name == "stderr")].full {
+        for stream in STREAMS {
+            let (Some(collect), name) = (&flow.collects[stream as usize], name_of(stream)) else { continue };
+            all.extend(self.why_reduces(id, stream));
+            if session.out(stream).full {
                 all.push(format!("{name} has reached `limit output`: raise it, or read with `roll` on"));
             } else if let Some(ranks) = collect.waits_for() {
                 all.push(format!("{name} waits for rank {ranks}{}", self.stopped(session, &ranks)));
@@ -348,6 +391,11 @@ impl Kernel {
 }
 
 impl crate::session::Session {
+    /// Whether an output goes through a program.
+    pub(crate) fn flow_reduces(&self, stream: Stream) -> bool {
+        self.flow.as_ref().is_some_and(|flow| flow.reduces(stream))
+    }
+
     /// Whether all members that it will ever have have ended.
     fn flow_is_whole(&self) -> bool {
         let Some(group) = self.group.as_deref() else { return false };

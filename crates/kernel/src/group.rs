@@ -308,7 +308,7 @@ impl crate::session::Session {
 }
 
 /// Words as one control line.
-fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
     let mut line = Vec::new();
     for (i, word) in words.iter().enumerate() {
         if i > 0 {

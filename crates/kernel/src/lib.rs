@@ -39,7 +39,7 @@ mod words;
 
 pub use event::{Attr, ClientId, Effect, Event, Gauges, Lane, LinkId, Node, Peer};
 pub use ranks::{Rank, RankSet};
-pub use words::{join, quote, split};
+pub use words::{join, quote, quote_line, split};
 
 use alloc::{
     boxed::Box,
@@ -86,6 +86,8 @@ pub struct Kernel {
     next_look: u32,
     /// Groups of which something has changed that bytes may wait for.
     flows: BTreeSet<SessionId>,
+    /// Sessions whose program an output of a group goes through.
+    reducers: BTreeMap<SessionId, (SessionId, op::Stream)>,
     fans: BTreeMap<u64, gather::Fan>,
     next_fan: u64,
     /// What is closed now was not closed by anybody: another node cannot be reached.
@@ -172,6 +174,7 @@ impl Kernel {
             looks: BTreeMap::new(),
             next_look: 0,
             flows: BTreeSet::new(),
+            reducers: BTreeMap::new(),
             fans: BTreeMap::new(),
             next_fan: 0,
             cut_off: false,

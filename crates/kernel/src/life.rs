@@ -44,12 +44,7 @@ impl Kernel {
     }
 
     fn allocate(&mut self, uid: Uid, subject: Subject, mut rank: Option<u32>) -> Result<SessionId> {
-        if self.sessions.len() >= limits::SESSIONS {
-            let cause =
-                format!("{} has {} sessions, its limit; free some", self.node.name, self.sessions.len());
-            return Err(Error::new(Errno::AGAIN, cause));
-        }
-        self.not_when_full()?;
+        self.room_for_session()?;
         self.not_when_drained()?;
         let id = SessionId(self.next_id);
         let mut session = Session::new(id, &self.user(uid), self.clock.wall);
@@ -100,6 +95,15 @@ impl Kernel {
         Ok(id)
     }
 
+    pub(crate) fn room_for_session(&self) -> Result<()> {
+        if self.sessions.len() >= limits::SESSIONS {
+            let cause =
+                format!("{} has {} sessions, its limit; free some", self.node.name, self.sessions.len());
+            return Err(Error::new(Errno::AGAIN, cause));
+        }
+        self.not_when_full()
+    }
+
     pub(crate) fn not_when_full(&self) -> Result<()> {
         match self.disk_full {
             true => {
@@ -124,7 +128,10 @@ impl Kernel {
     /// Asks the provider to start a program; `words` empty means what `args` says.
     pub(crate) fn exec(&mut self, id: SessionId, words: &[Vec<u8>]) -> Result<()> {
         self.not_when_full()?;
-        self.not_when_drained()?;
+        // What a group's output goes through is no new work.
+        if !self.reducers.contains_key(&id) {
+            self.not_when_drained()?;
+        }
         let session = self.session(id)?;
         if let Some(live) = session.live.as_ref().filter(|live| live.setup.user.uid.is_foreign()) {
             let (name, me) = (&live.setup.user.name, &self.node.name);
@@ -329,6 +336,7 @@ impl Kernel {
         self.touch(id);
         // First who wrote before `exec`, then lines and writes that came after it, in their order.
         self.flow_of_member(id, None);
+        self.reducer_took(id);
         self.parked.notify(On::Fed(id));
         self.parked.notify(On::Life(id));
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
@@ -358,6 +366,7 @@ impl Kernel {
             return self.free(id);
         }
         self.member_refused(id, error);
+        self.reducer_refused(id, error);
         self.settle_life(id);
     }
 
@@ -379,6 +388,9 @@ impl Kernel {
         self.parked.notify(On::Output(id, stream));
         self.parked.notify(On::Console(id));
         self.flow_of_member(id, Some(stream));
+        if stream == Stream::Out {
+            self.reducer_wrote(id);
+        }
     }
 
     fn exited(&mut self, id: SessionId, exit: Exit) {
@@ -412,6 +424,7 @@ impl Kernel {
         for stream in [None, Some(Stream::Out), Some(Stream::Err)] {
             self.flow_of_member(id, stream);
         }
+        self.reducer_exited(id);
         self.wake_all(id);
         self.happened(Some(id), owner, What::Ended { how: exit.how });
         if freeing {
@@ -495,6 +508,7 @@ impl Kernel {
         }
         self.parked.notify(On::Fed(id));
         self.flow_of_member(id, None);
+        self.reducer_took(id);
     }
 
     /// Whoever wrote has given up: what is not taken is dropped.
@@ -522,7 +536,9 @@ impl Kernel {
         // Whoever asks beyond the end has not read what is before it.
         live.readers.insert((client, fid, stream), offset.min(out.len));
         // What a share says is only on its way.
-        if !live.roll && !session.group.as_ref().is_some_and(|group| group.is_share) {
+        let is_share = session.group.as_ref().is_some_and(|group| group.is_share);
+        // A result is kept: whoever had some of it may have to have it again.
+        if !live.roll && !is_share || session.flow.as_ref().is_some_and(|flow| flow.reduces(stream)) {
             return;
         }
         let slowest =
@@ -634,6 +650,8 @@ impl Kernel {
         let busy =
             held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
         let busy = busy || session.group.as_ref().is_some_and(|group| group.is_busy());
+        let runs = |id| self.sessions.get(&id).is_some_and(|s| s.runs());
+        let busy = busy || session.flow.as_ref().is_some_and(|flow| flow.reducers().any(runs));
         let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
         self.set_timer(id, Timer::Lease, at);
     }
@@ -641,8 +659,13 @@ impl Kernel {
     /// Gives it all back. What runs is killed first, and the rest follows when it has ended.
     pub(crate) fn free(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        let reducers = session.flow.iter().flat_map(|flow| flow.reducers()).collect::<Vec<_>>();
         for member in session.members.values().copied().collect::<Vec<_>>() {
             self.free(member);
+        }
+        // Before it: the journal would not know whose they were.
+        for reducer in reducers {
+            self.free_reducer(reducer);
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.runs() {
@@ -667,6 +690,7 @@ impl Kernel {
             self.ended.remove(&order);
             self.out.push(Effect::Act(Act::Free(id)));
         }
+        self.reducer_freed(id);
         if let Some(flow) = session.flow.take() {
             if flow.wrote() {
                 self.out.push(Effect::Act(Act::Free(id)));
@@ -891,6 +915,7 @@ impl Kernel {
             // What was collected is collected anew.
             session.output = Default::default();
         }
+        self.reducers_recalled();
         self.recalled = true;
         self.rewrite_journal();
     }

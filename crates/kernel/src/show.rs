@@ -112,6 +112,9 @@ impl Kernel {
             r.int("queued", group.queue.len() as u64).int("active", group.active.len() as u64);
             r.int("ended", group.log.len() as u64).int("failed", group.failed().into());
         }
+        for (id, stream) in s.flow.iter().flat_map(|flow| flow.reduced_by()) {
+            r.text(&format!("{stream}.reduce"), format!("net/{}/{}", self.node.name, id.0));
+        }
         if let Some((_, why)) = r.0.iter_mut().find(|(key, _)| key == "why") {
             *why = Attr::Text(self.group_why(s));
         }

@@ -220,14 +220,14 @@ pub static VERBS: &[Verb] = &[
     },
     Verb {
         name: "stdout",
-        usage: "lines|tag|fold|rank|frames",
+        usage: "lines|tag|fold|rank|reduce CMD…|frames",
         run: Run::Group { act: flow::stdout },
-        doc: "how members' output is collected: whole records as they come; each with `RANK: ` before it; equal outputs once, under their ranks; one rank after the other; or as frames, which say whose they are. Said before it is opened.",
+        doc: "how members' output is collected: whole records as they come; each with `RANK: ` before it; equal outputs once, under their ranks; one rank after the other; through a program at every level of the tree; or as frames, which say whose they are. Said before it is opened.",
         example: "stdout tag",
     },
     Verb {
         name: "stderr",
-        usage: "lines|tag|fold|rank|frames",
+        usage: "lines|tag|fold|rank|reduce CMD…|frames",
         run: Run::Group { act: flow::stderr },
         doc: "the same for stderr.",
         example: "stderr tag",
@@ -732,6 +732,10 @@ impl Kernel {
                 Ok(match reach {
                     _ if !session.is_group() => alloc::vec![id],
                     Reach::Whole | Reach::AllWhole if ranks.is_none() => alloc::vec![id],
+                    // When none of them is left, what their output still goes through.
+                    Reach::Running if ranks.is_none() && !members().any(|id| runs(&id)) => {
+                        session.flow.iter().flat_map(|flow| flow.reducers()).filter(runs).collect()
+                    }
                     Reach::Running => members().filter(runs).collect(),
                     Reach::Members | Reach::All | Reach::Whole | Reach::AllWhole => members().collect(),
                 })

@@ -69,7 +69,7 @@ fn escaped(bytes: &mut impl Iterator<Item = u8>, word: &mut Vec<u8>) -> Result<(
 }
 
 /// A word for a control line: as [`quote`], but without a newline in it.
-pub(crate) fn quote_line(word: &[u8], out: &mut Vec<u8>) {
+pub fn quote_line(word: &[u8], out: &mut Vec<u8>) {
     if !word.contains(&b'\n') {
         return quote(word, out);
     }

@@ -251,7 +251,8 @@ impl Kernel {
         let reply = match (kind, reply, state) {
             (_, Reply::Failed(error), _) => Reply::Failed(self.refusal(link, lane, error)),
             (Kind::Open(access, made), Reply::Opened(qid, shape), Some(state)) => {
-                state.open = Some(Open { access, uid: who.uid, state: OpenState::Far, parts: None });
+                state.open =
+                    Some(Open { access, uid: who.uid, state: OpenState::Far, parts: None, version: 0 });
                 let far = state.far.as_deref_mut().expect("it was asked as a far one");
                 let cloned = far.rest.last().is_some_and(|name| name == "clone");
                 if cloned || made.is_some() {

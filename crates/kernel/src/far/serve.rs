@@ -130,7 +130,7 @@ impl Kernel {
         let qid = far.qid;
         let client = self.clients.get_mut(&who.client).ok_or(Errno::STALE)?;
         let fid = client.fids.get_mut(&fid).expect("looked up above");
-        fid.open = Some(Open { access, uid: who.uid, state, parts: None });
+        fid.open = Some(Open { access, uid: who.uid, state, parts: None, version: 0 });
         Ok(Reply::Opened(qid, op::Shape::Text))
     }
 

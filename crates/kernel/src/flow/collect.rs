@@ -5,16 +5,17 @@ mod shares;
 
 use super::{
     Channel,
-    merge::{Merge, SourceId},
+    merge::{Form, Merge, SourceId},
+    records::Records,
 };
-use crate::{ClientId, Effect, Kernel, limits, park::On, ranks::RankSet, session::State};
+use crate::{ClientId, Effect, Kernel, Lane, limits, park::On, ranks::RankSet, session::State};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 use op::{Act, Errno, Error, Fid, SessionId, Stream};
 
 /// One output of a group that is being collected.
 #[derive(Debug)]
 pub(crate) struct Collect {
-    merge: Merge,
+    pub(super) merge: Merge,
     next: u64,
     members: BTreeMap<SourceId, Local>,
     by_session: BTreeMap<SessionId, SourceId>,
@@ -26,9 +27,11 @@ pub(crate) struct Collect {
     /// Bytes of the group's spool, with those that are being written.
     written: u64,
     appending: bool,
-    over: bool,
+    pub(super) over: bool,
     /// When it was begun: what other nodes know it by.
     pub(super) version: u32,
+    /// What was read was taken back: all is to be read once more.
+    anew: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,24 @@ struct Remote {
 const COLLECTOR: (ClientId, Fid) = (ClientId(u64::MAX), Fid(0));
 
 impl Collect {
+    fn new(flow: &super::Flow, stream: Stream, version: u32) -> Collect {
+        Collect {
+            merge: Merge::new(flow.forms[stream as usize], flow.records.clone()),
+            next: 0,
+            members: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            by_share: BTreeMap::new(),
+            expected: RankSet::new(),
+            logged: 0,
+            written: 0,
+            appending: false,
+            over: false,
+            version,
+            anew: false,
+        }
+    }
+
     pub(super) fn channels(&self) -> Vec<Channel> {
         self.shares.values().filter_map(|share| share.channel).collect()
     }
@@ -81,21 +102,9 @@ impl Kernel {
         if flow.collects[stream as usize].is_some() {
             return;
         }
-        let collect = Collect {
-            merge: Merge::new(flow.forms[stream as usize], flow.records.clone()),
-            next: 0,
-            members: BTreeMap::new(),
-            by_session: BTreeMap::new(),
-            shares: BTreeMap::new(),
-            by_share: BTreeMap::new(),
-            expected: RankSet::new(),
-            logged: 0,
-            written: 0,
-            appending: false,
-            over: false,
-            version,
-        };
+        let collect = Collect::new(flow, stream, version);
         flow.collects[stream as usize] = Some(Box::new(collect));
+        self.begin_reducing(id, stream);
         // All that there are; those that are made from now on are told.
         self.collect_on(id, stream, &made);
         self.flows.insert(id);
@@ -103,17 +112,52 @@ impl Kernel {
 
     /// In which life a group's output is: another one may say the same in another order.
     pub(crate) fn collect_version(&self, id: SessionId, stream: Stream) -> u32 {
-        let flow = self.sessions.get(&id).and_then(|s| s.flow.as_deref());
-        flow.and_then(|flow| flow.collects[stream as usize].as_ref()).map_or(0, |collect| collect.version)
+        let Some(flow) = self.sessions.get(&id).and_then(|s| s.flow.as_deref()) else { return 0 };
+        match &flow.reducers[stream as usize] {
+            // The same after a restart, if its result stands.
+            Some(reducer) => (reducer.session.0 as u32).wrapping_add(1),
+            None => flow.collects[stream as usize].as_ref().map_or(0, |collect| collect.version),
+        }
     }
 
-    fn with_collect(&mut self, id: SessionId, stream: Stream, act: impl FnOnce(&mut Kernel, &mut Collect)) {
+    /// An output that was collected before a restart, to its end.
+    pub(super) fn collect_ended(&mut self, id: SessionId, stream: Stream) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.out_mut(stream).closed = true;
+        let flow = session.flow.get_or_insert_default();
+        flow.collects[stream as usize] =
+            Some(Box::new(Collect { over: true, ..Collect::new(flow, stream, 0) }));
+    }
+
+    /// Nothing more is wanted of any member or share.
+    pub(super) fn want_no_more(&mut self, collect: &mut Collect) {
+        for channel in collect.channels() {
+            self.clunk_there(channel.link, Lane::Bulk, channel.fid);
+        }
+        collect.members.clear();
+        collect.by_session.clear();
+        collect.shares.clear();
+        collect.by_share.clear();
+        collect.merge = Merge::new(Form::default(), Records::default());
+        collect.over = true;
+    }
+
+    pub(super) fn with_collect(
+        &mut self,
+        id: SessionId,
+        stream: Stream,
+        act: impl FnOnce(&mut Kernel, &mut Collect),
+    ) {
         let place = |k: &mut Kernel| {
             let flow = k.sessions.get_mut(&id)?.flow.as_deref_mut()?;
             Some(core::mem::take(&mut flow.collects[stream as usize]))
         };
         let Some(Some(mut collect)) = place(self) else { return };
         act(self, &mut collect);
+        if collect.anew {
+            self.want_no_more(&mut collect);
+            return self.reduce_anew(id, stream);
+        }
         self.drive(id, stream, &mut collect);
         if let Some(flow) = self.sessions.get_mut(&id).and_then(|s| s.flow.as_deref_mut()) {
             flow.collects[stream as usize] = Some(collect);
@@ -123,6 +167,9 @@ impl Kernel {
     /// Takes in what has changed: members and shares that were made, ranks that have ended.
     pub(super) fn collect_on(&mut self, id: SessionId, stream: Stream, made: &[(u32, SessionId)]) {
         self.with_collect(id, stream, |k, collect| {
+            if collect.over {
+                return;
+            }
             for (rank, member) in made {
                 if k.sessions.contains_key(member) && !collect.by_session.contains_key(member) {
                     let source = collect.source();
@@ -136,7 +183,7 @@ impl Kernel {
                 }
             }
             let Some(session) = k.sessions.get(&id) else { return };
-            let whole = session.flow_is_whole();
+            let (whole, reduces) = (session.flow_is_whole(), session.flow_reduces(stream));
             let Some(group) = session.group.as_deref() else { return };
             let mut new = match group.is_share {
                 true => RankSet::new(),
@@ -161,7 +208,10 @@ impl Kernel {
                     Some(source) => collect.merge.share_has(*source, ranks),
                     None => {
                         let source = collect.source();
-                        collect.merge.add_share(source, ranks.clone());
+                        match reduces {
+                            true => collect.merge.add_reduced(source, ranks.clone()),
+                            false => collect.merge.add_share(source, ranks.clone()),
+                        }
                         collect.by_share.insert(no, source);
                         collect.shares.insert(source, Remote { no, channel: None, offset: 0, version: None });
                     }
@@ -254,6 +304,9 @@ impl Kernel {
 
     /// Bytes of a spool have come.
     pub(crate) fn fetched(&mut self, session: SessionId, stream: Stream, offset: u64, data: &[u8]) {
+        if self.reducer_said(session, data) {
+            return;
+        }
         let Some((group, _)) = self.sessions.get(&session).and_then(|s| s.member_of) else { return };
         self.with_collect(group, stream, |k, collect| {
             let Some(source) = collect.by_session.get(&session).copied() else { return };
@@ -266,10 +319,8 @@ impl Kernel {
             let rank = local.rank;
             if data.is_empty() {
                 collect.merge.close(source);
-                k.flow_failed(
-                    group,
-                    format!("rank {rank}: its spool cannot be read; what is more of it is missing"),
-                );
+                let text = format!("rank {rank}: its spool cannot be read; what is more of it is missing");
+                k.flow_lacks(group, stream, text);
             } else {
                 collect.merge.push(source, data);
                 k.read_member(collect, stream, source);
@@ -285,6 +336,12 @@ impl Kernel {
                     self.read_share(id, collect, stream, source);
                 } else {
                     self.read_member(collect, stream, source);
+                }
+            }
+            if self.sessions.get(&id).is_some_and(|s| s.flow_reduces(stream)) {
+                match self.feed_reducer(id, stream, collect) {
+                    true => continue,
+                    false => break,
                 }
             }
             let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -315,7 +372,7 @@ impl Kernel {
             break;
         }
         for (ranks, text) in collect.merge.troubles() {
-            self.flow_failed(id, format!("ranks {ranks}: {text}"));
+            self.flow_lacks(id, stream, format!("ranks {ranks}: {text}"));
         }
     }
 
@@ -328,11 +385,15 @@ impl Kernel {
         });
     }
 
+    /// Something of an output is missing: a failure, and no result is whole without it.
+    pub(super) fn flow_lacks(&mut self, id: SessionId, stream: Stream, text: String) {
+        self.flaw(id, stream, text.clone());
+        self.flow_failed(id, text);
+    }
+
     pub(super) fn flow_failed(&mut self, id: SessionId, text: String) {
         if let Some(owner) = self.sessions.get(&id).map(|s| s.owner) {
             self.failed(Some(id), owner, "", "flow", &Error::new(Errno::IO, text));
         }
     }
-
-    // ── shares ─────────────────────────────────────────────────────────────────────────────
 }

@@ -123,7 +123,7 @@ impl Merge {
     /// A member whose bytes will be pushed.
     pub(crate) fn add_member(&mut self, id: SourceId, rank: Rank) {
         let source = match self.form.order {
-            Order::Mixed => Source::cut(rank, &self.records),
+            Order::Mixed => Source::cut([rank].into_iter().collect(), &self.records),
             Order::Fold | Order::Rank => Source::raw(rank),
         };
         self.turn.members.insert((rank, id));
@@ -134,6 +134,12 @@ impl Merge {
     /// A share whose frames will be pushed.
     pub(crate) fn add_share(&mut self, id: SourceId, ranks: RankSet) {
         self.sources.insert(id, Source::frames(ranks));
+        self.revisit.insert(id);
+    }
+
+    /// A share that gives bytes as a member does: those of a program that had them all.
+    pub(crate) fn add_reduced(&mut self, id: SourceId, ranks: RankSet) {
+        self.sources.insert(id, Source::cut(ranks, &self.records));
         self.revisit.insert(id);
     }
 
@@ -165,6 +171,11 @@ impl Merge {
             self.fold.line.push_back(id);
             self.revisit.insert(id);
         }
+    }
+
+    /// Whose bytes a source has.
+    pub(crate) fn ranks_of(&self, id: SourceId) -> RankSet {
+        self.sources.get(&id).map(|source| source.ranks.clone()).unwrap_or_default()
     }
 
     /// Whether bytes of a source may be pushed.

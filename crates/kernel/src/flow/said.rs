@@ -16,7 +16,9 @@ pub(super) fn form_of(verb: &str, words: &[&str]) -> Result<Form> {
         ["frames", "fold"] => form(Order::Fold, Layout::Frames),
         ["frames", "rank"] => form(Order::Rank, Layout::Frames),
         _ => {
-            let cause = format!("{verb} is one of lines, tag, fold, rank, frames, frames fold, frames rank");
+            let cause = format!(
+                "{verb} is one of lines, tag, fold, rank, reduce CMD…, frames, frames fold, frames rank"
+            );
             Err(Error::new(Errno::INVAL, cause))
         }
     }

@@ -35,7 +35,7 @@ impl Kernel {
         self.make_room(content)?;
         let source = Source::Client { client: who.client, fid, given: 0, writes: VecDeque::new() };
         let no = self.store.insert(content, 0, source);
-        let open = Open { access, uid: who.uid, state: OpenState::Plain, parts: None };
+        let open = Open { access, uid: who.uid, state: OpenState::Plain, parts: None, version: 0 };
         let place = Place::Content(no);
         let client = self.clients.get_mut(&who.client).ok_or(Errno::STALE)?;
         let state: &mut FidState = client.fids.get_mut(&fid).ok_or_else(|| unknown_fid(fid))?;

@@ -49,6 +49,13 @@ impl Home {
         assert_eq!(joined.status, 0, "{}{}", joined.out, joined.err);
     }
 
+    /// Makes it a child of the node that listens there, with a token of whoever has the trust domain.
+    pub(crate) fn join_at(&self, addr: &str, authority: &Home) {
+        let token = authority.run(&["invite", "--token-only"]).out;
+        let joined = self.run(&["join", addr, token.trim()]);
+        assert_eq!(joined.status, 0, "{}{}", joined.out, joined.err);
+    }
+
     /// The process of its node.
     pub(crate) fn pid(&self) -> u32 {
         self.info("self/info.json", "pid").parse().unwrap()

@@ -12,6 +12,7 @@ mod life;
 mod many;
 mod on;
 mod put;
+mod reduce;
 mod run;
 mod terminal;
 mod tree;

@@ -70,7 +70,13 @@ impl Kernel {
                 Reply::Opened(qid, _) => {
                     channel.open = true;
                     let before = share.version.replace(qid.version);
-                    if before.is_some_and(|before| before != qid.version) {
+                    let again = before.is_some_and(|before| before != qid.version);
+                    if again && k.sessions.get(&id).is_some_and(|s| s.flow_reduces(stream)) {
+                        collect.anew = share.offset > 0;
+                        if collect.anew {
+                            return;
+                        }
+                    } else if again {
                         match collect.merge.again(source) {
                             Some(from_the_start) => {
                                 share.offset = if from_the_start { 0 } else { share.offset }
@@ -80,7 +86,7 @@ impl Kernel {
                                 k.end_share(collect, source);
                                 let text =
                                     format!("share {no}: its node was restarted in the middle of a record");
-                                k.flow_failed(id, text);
+                                k.flow_lacks(id, stream, text);
                                 return;
                             }
                         }
@@ -102,9 +108,16 @@ impl Kernel {
                     // It may come back; if it does not, it is told as lost.
                     share.channel = None;
                 }
+                Reply::Failed(error) if error.errno == Errno::STALE && channel.open => {
+                    // Its result is made anew there, or it is gone: then it cannot be opened.
+                    if let Some(channel) = share.channel.take() {
+                        k.clunk_there(link, Lane::Bulk, channel.fid);
+                    }
+                    k.read_share(id, collect, stream, source);
+                }
                 Reply::Failed(error) => {
                     k.end_share(collect, source);
-                    k.flow_failed(id, format!("a share's output: {error}"));
+                    k.share_lacks(id, stream, &error);
                 }
                 _ => {}
             }
@@ -124,6 +137,10 @@ impl Kernel {
     pub(in crate::flow) fn collect_share_lost(&mut self, id: SessionId, stream: Stream, no: u64) {
         self.with_collect(id, stream, |k, collect| {
             if let Some(source) = collect.by_share.get(&no).copied() {
+                if collect.shares.contains_key(&source) {
+                    let ranks = collect.merge.ranks_of(source);
+                    k.flaw(id, stream, format!("what ranks {ranks} wrote is lost with a node"));
+                }
                 k.end_share(collect, source);
             }
         });

@@ -83,12 +83,9 @@ impl Source {
         }
     }
 
-    pub(super) fn cut(rank: Rank, records: &Records) -> Source {
+    pub(super) fn cut(ranks: RankSet, records: &Records) -> Source {
         let cutter = Cutter::new(records);
-        Source::new(
-            [rank].into_iter().collect(),
-            Intake::Cut { cutter, rest: Vec::new(), from: 0, long: false },
-        )
+        Source::new(ranks, Intake::Cut { cutter, rest: Vec::new(), from: 0, long: false })
     }
 
     pub(super) fn raw(rank: Rank) -> Source {

@@ -55,11 +55,15 @@ pub(crate) struct Many {
     /// What most of them wrote, and how the others differ from it
     #[arg(long, group = "output")]
     diff: bool,
+    /// Outputs through a command of the shell, on every node that has some of them and on those between, each of which gets what
+    /// the ones below it wrote: it must take what it writes, as `sort -u` does, or awk that adds
+    #[arg(long, group = "output", value_name = "CMD")]
+    reduce: Option<String>,
     /// How stdin reaches members: none, broadcast, robin, 'hash [KEY]', rank [default: broadcast with one on each node and no
     /// terminal, else none]
     #[arg(long, value_name = "MODE", value_parser = Input::parse)]
     stdin: Option<Input>,
-    /// How stdout is collected: lines, tag, fold, rank, diff, or frames for a program that takes it apart
+    /// How stdout is collected: lines, tag, fold, rank, diff, 'reduce CMD', or frames for a program that takes it apart
     #[arg(long, value_name = "MODE", value_parser = Mode::parse, conflicts_with = "output")]
     stdout: Option<Mode>,
     /// The same of stderr [default: as stdout; with diff, fold]
@@ -95,7 +99,7 @@ impl Many {
     pub(super) fn members(&self, on: &[Ons]) -> Option<Members> {
         let places = on.iter().filter(|ons| ons.all.iter().any(|on| on.terms().is_none())).count();
         let several = places > 1 || on.iter().any(|ons| ons.one().is_none_or(|on| on.dir.is_empty()));
-        let shown = self.tag || self.fold || self.rank || self.diff;
+        let shown = self.tag || self.fold || self.rank || self.diff || self.reduce.is_some();
         let of_members = self.width.is_some()
             || self.retry.is_some()
             || [&self.stdout, &self.stderr].iter().any(|mode| mode.is_some())
@@ -121,9 +125,11 @@ impl Many {
             (self.diff, Mode::Diff),
         ];
         let flag = flags.into_iter().find_map(|(set, mode)| set.then_some(mode));
+        let flag = flag.or(self.reduce.clone().map(Mode::Reduce));
         let out = self.stdout.clone().or(flag).unwrap_or(Mode::Lines);
         let err = self.stderr.clone().unwrap_or_else(|| match &out {
-            Mode::Frames => Mode::Lines,
+            // What is wrong is not what is added up.
+            Mode::Frames | Mode::Reduce(_) => Mode::Lines,
             // What is wrong is wrong alike.
             Mode::Diff => Mode::Fold,
             Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank => out.clone(),
@@ -222,13 +228,19 @@ mod tests {
             ("--retry 3 true", Some(Number(1))),
             ("--on b --joblog f true", Some(Number(1))),
             ("--fold true", Some(Number(1))),
+            ("--on gpus=1 --reduce cat true", Some(Each)),
         ] {
             let args = Line::try_parse_from(["run"].into_iter().chain(line.split(' '))).unwrap().args;
             assert_eq!(args.many.members(&args.on), expected, "{line}");
         }
-        for wrong in
-            ["-n 0 true", "-n 2 --each true", "--tag --fold true", "--resume true", "--stdout x true"]
-        {
+        for wrong in [
+            "-n 0 true",
+            "-n 2 --each true",
+            "--tag --reduce cat true",
+            "--tag --fold true",
+            "--resume true",
+            "--stdout x true",
+        ] {
             assert!(Line::try_parse_from(["run"].into_iter().chain(wrong.split(' '))).is_err(), "{wrong}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::layout::{Layout, Outputs, Tag};
 use crate::failure::Failure;
-use kernel::quote;
+use kernel::{quote, quote_line};
 
 /// A way to collect an output.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,6 +12,8 @@ pub(crate) enum Mode {
     Fold,
     Rank,
     Diff,
+    /// Through a command of the shell at every level of the tree.
+    Reduce(String),
     /// For a program that takes it apart itself.
     Frames,
 }
@@ -26,7 +28,12 @@ impl Mode {
             "rank" => Ok(Mode::Rank),
             "diff" => Ok(Mode::Diff),
             "frames" => Ok(Mode::Frames),
-            _ => Err(format!("{text:?} is none; write lines, tag, fold, rank, diff or frames")),
+            _ => match text.strip_prefix("reduce ").filter(|command| !command.trim().is_empty()) {
+                Some(command) => Ok(Mode::Reduce(command.into())),
+                None => Err(format!(
+                    "{text:?} is none; write lines, tag, fold, rank, diff, 'reduce CMD' or frames"
+                )),
+            },
         }
     }
 
@@ -41,6 +48,11 @@ impl Mode {
             Mode::Diff => "frames fold".into(),
             Mode::Rank => "rank".into(),
             Mode::Frames => "frames".into(),
+            Mode::Reduce(command) => {
+                let mut words = b"reduce sh -c ".to_vec();
+                quote_line(command.as_bytes(), &mut words);
+                String::from_utf8(words).expect("a quoted text is text")
+            }
         }
     }
 
@@ -50,7 +62,7 @@ impl Mode {
             Mode::Tag if by_node => Some(Layout::Tag(Tag::default())),
             Mode::Fold if by_node => Some(Layout::Fold(Outputs::default())),
             Mode::Diff => Some(Layout::Diff(Outputs::default())),
-            Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank | Mode::Frames => None,
+            Mode::Lines | Mode::Tag | Mode::Fold | Mode::Rank | Mode::Reduce(_) | Mode::Frames => None,
         }
     }
 }
@@ -105,12 +117,13 @@ mod tests {
             ("fold", "fold", "frames fold", [false, true]),
             ("rank", "rank", "rank", [false, false]),
             ("diff", "frames fold", "frames fold", [true, true]),
+            ("reduce sort -u", "reduce sh -c 'sort -u'", "reduce sh -c 'sort -u'", [false, false]),
         ] {
             let mode = Mode::parse(text).unwrap();
             assert_eq!((mode.words(false).as_str(), mode.words(true).as_str()), (by_rank, by_node));
             assert_eq!([false, true].map(|by_node| mode.layout(by_node).is_some()), made_here, "{text}");
         }
-        for wrong in ["", "line", "tag x"] {
+        for wrong in ["", "line", "tag x", "reduce", "reduce "] {
             assert!(Mode::parse(wrong).is_err(), "{wrong:?}");
         }
     }

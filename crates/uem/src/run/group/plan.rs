@@ -104,6 +104,11 @@ impl Plan {
         self.only.as_ref().map_or(0, |only| size.saturating_sub(only.len()))
     }
 
+    /// Whether an output goes through a command, so that its end says whether it is whole.
+    pub(super) fn reduces(&self, at: usize) -> bool {
+        matches!(self.modes[at], Mode::Reduce(_))
+    }
+
     /// The lines of `ctl` that say how bytes go in and out. With `detached`, nobody feeds them.
     pub(super) fn setup(&self, detached: bool) -> Result<Vec<Vec<u8>>, Failure> {
         let mut lines = Vec::new();
@@ -261,5 +266,7 @@ mod tests {
         );
         let diff = Many { diff: true, stdin: robin, ..Many::default() };
         assert_eq!(lines(&diff, number, false), "stdout frames fold; stderr fold; stdin robin");
+        let reduce = Many { reduce: Some("wc -l | cat".into()), ..Many::default() };
+        assert_eq!(lines(&reduce, number, false), "stdout reduce sh -c 'wc -l | cat'; close stdin");
     }
 }

@@ -26,6 +26,11 @@ impl Follow<'_> {
             (Want::Exec, _) => self.have_started(),
             (Want::Out(at), Reply::Data(data)) => self.got_output(at, data)?,
             (Want::Wait, Reply::Data(data)) => self.got_wait(&data)?,
+            // What came before it is shown, and it is said at the end.
+            (Want::Out(at), Reply::Failed(error)) if self.plan.reduces(at) => {
+                self.outputs[at].over = true;
+                self.flawed = Some(error);
+            }
             (Want::Out(_) | Want::Wait, Reply::Failed(error)) => return Err(error.into()),
             (Want::File(mut file), Reply::Data(data)) if !data.is_empty() => {
                 file.text.extend(data);

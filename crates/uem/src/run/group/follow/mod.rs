@@ -134,6 +134,8 @@ pub(super) struct Follow<'a> {
     interrupts: Vec<i32>,
     progress: Progress,
     asked_info: bool,
+    /// What is missing of a result.
+    flawed: Option<Error>,
 }
 
 impl<'a> Follow<'a> {
@@ -189,6 +191,7 @@ impl<'a> Follow<'a> {
             interrupts: Vec::new(),
             progress: Progress::new(Instant::now(), isatty(rustix::stdio::stderr())),
             asked_info: false,
+            flawed: None,
             plan,
         })
     }
@@ -264,9 +267,10 @@ impl<'a> Follow<'a> {
             say("run", &sentence);
             self.tell_causes();
         }
-        match self.interrupts.first() {
-            Some(signal) => Err(by(*signal)),
-            None => Ok(self.tally.status()),
+        match (self.interrupts.first(), self.flawed.take()) {
+            (Some(signal), _) => Err(by(*signal)),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(self.tally.status()),
         }
     }
 
