@@ -246,6 +246,7 @@ impl Kernel {
     fn write_share(&mut self, id: SessionId, feed: &mut Feed, dest: DestId) {
         let Some(share) = feed.shares.get_mut(&dest).filter(|share| !share.cut) else { return };
         let end = End::In(dest);
+        share.channel = share.channel.filter(|channel| !self.is_stale(channel));
         match &mut share.channel {
             None => {
                 let access = Access { write: true, ..Access::default() };
@@ -287,8 +288,11 @@ impl Kernel {
                     }
                     share.cut = true;
                     share.rest = Vec::new();
+                    let no = share.no;
                     feed.deal.remove(dest);
                     k.flow_failed(id, format!("stdin of a share was cut off: {error}"));
+                    // It may be back since before this was known.
+                    k.tell_share_plainly(id, no, b"close stdin");
                 }
                 _ => return,
             }
@@ -307,13 +311,15 @@ impl Kernel {
         });
     }
 
-    /// What a share has got of its stdin is not known if its link broke: it gets its end.
+    /// What a share has got of its stdin is not known if its link broke: it gets its end. So it does if it had been given all, since its
+    /// node may have been started again before it had passed that on.
     pub(super) fn feed_share_back(&mut self, id: SessionId, no: u64) {
-        let cut = |feed: &Feed| {
-            feed.by_share.get(&no).and_then(|dest| feed.shares.get(dest)).is_some_and(|s| s.cut)
+        let ends = |feed: &Feed| {
+            let share = feed.by_share.get(&no).and_then(|dest| Some((dest, feed.shares.get(dest)?)));
+            share.is_some_and(|(dest, share)| share.cut || (share.rest.is_empty() && feed.deal.is_over(*dest)))
         };
         let flow = self.sessions.get(&id).and_then(|s| s.flow.as_deref());
-        if flow.and_then(|flow| flow.feed.as_deref()).is_some_and(cut) {
+        if flow.and_then(|flow| flow.feed.as_deref()).is_some_and(ends) {
             self.tell_share_plainly(id, no, b"close stdin");
         }
     }

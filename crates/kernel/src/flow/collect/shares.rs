@@ -20,6 +20,7 @@ impl Kernel {
     ) {
         let Some(share) = collect.shares.get_mut(&source) else { return };
         let end = End::Out(stream, source);
+        share.channel = share.channel.filter(|channel| !self.is_stale(channel));
         match &mut share.channel {
             Some(channel) if channel.open && !channel.busy => {
                 channel.busy = true;
@@ -53,6 +54,11 @@ impl Kernel {
         let purpose = || Purpose::Flow { group: id, end };
         let fid = self.open_there(link, &user, &names, access, purpose).ok()?;
         Some(Channel { link, fid, open: false, busy: false })
+    }
+
+    /// Whether the link of a channel broke while nothing was asked on it, so that nobody was told. What was asked before was answered.
+    pub(in crate::flow) fn is_stale(&self, channel: &Channel) -> bool {
+        channel.open && !channel.busy && !self.cloud.links.contains_key(&channel.link)
     }
 
     pub(in crate::flow) fn collect_answered(
