@@ -76,9 +76,11 @@ impl Query {
         self.terms.iter().any(Term::of_sessions)
     }
 
-    /// Whether the node is one of those that it speaks of.
+    /// Whether the node is one of those that it speaks of. One that has just come, and has not said what it is, matches no term: what
+    /// it lacks is not known either.
     pub(crate) fn admits(&self, facts: &Facts<'_>) -> bool {
-        self.terms.iter().all(|term| facts.holds(term))
+        let new = facts.attrs.is_empty() && facts.state == "up" && !self.terms.is_empty();
+        !new && self.terms.iter().all(|term| facts.holds(term))
     }
 
     /// The names of its path.

@@ -316,7 +316,8 @@ impl Kernel {
     pub(super) fn feed_share_back(&mut self, id: SessionId, no: u64) {
         let ends = |feed: &Feed| {
             let share = feed.by_share.get(&no).and_then(|dest| Some((dest, feed.shares.get(dest)?)));
-            share.is_some_and(|(dest, share)| share.cut || (share.rest.is_empty() && feed.deal.is_over(*dest)))
+            share
+                .is_some_and(|(dest, share)| share.cut || (share.rest.is_empty() && feed.deal.is_over(*dest)))
         };
         let flow = self.sessions.get(&id).and_then(|s| s.flow.as_deref());
         if flow.and_then(|flow| flow.feed.as_deref()).is_some_and(ends) {

@@ -91,6 +91,7 @@ impl<'a> Facts<'a> {
             Of::DiskFree => Value::Int(self.load.disk_free),
             Of::Disk => Value::of(self.attr("disk")?),
             Of::Up => Value::Int((self.state == "up").into()),
+            Of::Slots if self.attrs.is_empty() => return None,
             Of::Slots => Value::Int(slots(self.attrs).into()),
             Of::Session => return None,
             Of::Attr => Value::of(self.attr(key)?),
@@ -103,7 +104,7 @@ impl<'a> Facts<'a> {
         let less = |whole: f64| (whole - self.load.running as f64).max(0.0);
         match of {
             Of::Disk => Some(self.load.disk_free as f64),
-            Of::Slots => Some(less(slots(self.attrs).into())),
+            Of::Slots => Some(less(slots(self.attrs).into())).filter(|_| !self.attrs.is_empty()),
             Of::Attr if PLAIN.contains(&key) => None,
             Of::Attr => {
                 let value = self.attr(key)?;
