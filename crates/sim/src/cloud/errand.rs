@@ -4,6 +4,7 @@
 use super::{
     Cloud, SILENCE,
     client::{BOTH, Who, names},
+    terms::Term,
 };
 use crate::{provider::Stand, watch::op_name};
 use op::{Access, Errno, Error, Fid, Mono, Op, Reply, SessionId, Tag};
@@ -24,6 +25,14 @@ pub(super) enum Want {
     Say { node: usize, session: SessionId },
     /// A file of a machine, and what is in it.
     File { holds: Vec<u8> },
+    /// What is in a directory.
+    List,
+    /// A label of a node.
+    Label { node: usize, key: &'static str, value: String },
+    /// Who matches a query of nodes; waiting for one, if so.
+    Query { terms: Vec<Term>, waits: bool },
+    /// Start a program with this token where a query says; waiting for a node, if so.
+    Place { terms: Vec<Term>, waits: bool, token: u64 },
 }
 
 /// An errand under way.
@@ -37,6 +46,8 @@ pub(super) struct Errand {
     tag: Option<(Tag, Op, Mono)>,
     read: Vec<u8>,
     walked: bool,
+    /// It was done: all was read, or written.
+    pub(super) done: bool,
     /// It was given up: what comes is not judged.
     flush: Option<Tag>,
     pub(super) over: bool,
@@ -52,34 +63,41 @@ impl Errand {
         let read = Access { read: true, ..Access::default() };
         let mut plan = VecDeque::from([Op::Walk { fid: Fid(0), newfid: fid, names: names(&path) }]);
         let access = match want {
-            Want::Start { .. } => BOTH,
-            Want::Say { .. } => Access { write: true, ..Access::default() },
+            Want::Start { .. } | Want::Place { .. } => BOTH,
+            Want::Say { .. } | Want::Label { .. } => Access { write: true, ..Access::default() },
             _ => read,
         };
         plan.push_back(Op::Open { fid, access });
         match want {
-            Want::Start { .. } => {
+            Want::Start { .. } | Want::Place { .. } => {
                 plan.push_back(Op::Read { fid, offset: 0, count: 100, wait: true });
                 plan.push_back(write);
             }
-            Want::Say { .. } => plan.push_back(write),
-            Want::Look
-                if path.ends_with("net")
-                    || path == "tree"
-                    || path.ends_with("logical")
-                    || path.ends_with("/-") =>
-            {
-                plan.push_back(Op::List { fid, cookie: 0, count: 1000 });
-            }
+            Want::Say { .. } | Want::Label { .. } => plan.push_back(write),
+            Want::List => plan.push_back(Op::List { fid, cookie: 0, count: 1000 }),
             _ => plan.push_back(Op::Read { fid, offset: 0, count: 4096, wait: true }),
         }
         plan.push_back(Op::Clunk { fid });
         let (tag, flush, read) = (None, None, Vec::new());
-        Errand { who, path, want, fid, plan, tag, read, walked: false, flush, over: false }
+        Errand { who, path, want, fid, plan, tag, read, walked: false, done: false, flush, over: false }
     }
 
-    /// Whether it may wait for as long as its program runs.
+    /// Whether it waits for a node that matches.
+    pub(super) fn awaits(&self) -> bool {
+        let waits = matches!(self.want, Want::Query { waits: true, .. } | Want::Place { waits: true, .. });
+        waits && self.flush.is_none() && matches!(self.tag, Some((_, Op::Open { .. }, _)))
+    }
+
+    /// What it has read, if that was all.
+    pub(super) fn said(&self) -> Option<String> {
+        self.done.then(|| String::from_utf8_lossy(&self.read).into_owned())
+    }
+
+    /// Whether it may wait for as long as its program runs, or until a node comes.
     fn patient(&self, cloud: &Cloud) -> bool {
+        if self.awaits() {
+            return true;
+        }
         let (Want::Output { node, session } | Want::Wait { node, session }) = &self.want else {
             return false;
         };
@@ -221,6 +239,8 @@ impl Errand {
             // A user without account; a session that is not one's own; one that has ended.
             Errno::ACCES | Errno::PERM => cloud.counters.count("requests that were not allowed"),
             Errno::BUSY | Errno::INVAL if matches!(self.want, Want::Say { .. }) => {}
+            // Nobody who matches takes anything.
+            Errno::AGAIN if matches!(self.want, Want::Place { .. }) => {}
             _ => panic!("nothing that happens explains this: {what}"),
         }
     }
@@ -229,7 +249,7 @@ impl Errand {
         let fid = self.fid;
         let more = Op::Read { fid, offset: offset + data.len() as u64, count: 4096, wait: true };
         match &self.want {
-            Want::Start { .. } | Want::Say { .. } => {}
+            Want::Start { .. } | Want::Say { .. } | Want::Place { .. } | Want::Label { .. } | Want::List => {}
             Want::Output { node, session } => {
                 let program = &cloud.hosts[*node].world.provider.programs[session];
                 let (from, spool) = (offset as usize, &program.spool[0]);
@@ -258,7 +278,8 @@ impl Errand {
                 assert!(self.read == *holds, "{}: the file as it is", self.path);
                 cloud.counters.count("files of machines read");
             }
-            Want::Look | Want::Wait { .. } | Want::File { .. } => {
+            Want::Look | Want::Wait { .. } | Want::File { .. } | Want::Query { .. } => {
+                self.done = data.is_empty();
                 self.read.extend(data);
                 if !data.is_empty() {
                     self.plan.push_front(more);
@@ -267,7 +288,8 @@ impl Errand {
         }
     }
 
-    fn wrote(&self, cloud: &mut Cloud) {
+    fn wrote(&mut self, cloud: &mut Cloud) {
+        self.done = true;
         if let Want::Say { node, session } = self.want
             && let Some(program) = cloud.hosts[node].world.provider.programs.get(&session)
         {

@@ -5,7 +5,9 @@ use super::{
     carry::Due,
     link::{Frame, Link, Told},
 };
+use crate::provider::{Stand, started};
 use kernel::{Event, Lane, LinkId};
+use op::{Exit, How, SessionId, Stream, Tell, Usage};
 use std::time::Duration;
 
 /// How a cable is cut.
@@ -181,6 +183,11 @@ impl Cloud {
         }
     }
 
+    /// Nor does it die in its next event, if it was to.
+    pub(super) fn live_on(&mut self, at: usize) {
+        self.hosts[at].world.put_off_crash();
+    }
+
     pub(super) fn died(&mut self, at: usize) {
         let waits = match std::mem::replace(&mut self.hosts[at].life, Life::Dead) {
             Life::Frozen(waits) => waits,
@@ -209,6 +216,29 @@ impl Cloud {
             if let Due::Program(..) = due {
                 self.later(Duration::ZERO, due);
             }
+        }
+    }
+
+    /// The machine of a node is lost: its process, and every program that ran there.
+    pub fn lose(&mut self, at: usize) {
+        self.counters.count("machines lost");
+        self.kill(at);
+        let wall = self.clock.wall;
+        let provider = &mut self.hosts[at].world.provider;
+        let alive = provider.programs.iter().filter(|(_, p)| p.stand != Stand::Ended);
+        let alive: Vec<(SessionId, Stand)> = alive.map(|(id, p)| (*id, p.stand)).collect();
+        for (session, stand) in alive {
+            if stand == Stand::Starting {
+                let pid = provider.pid();
+                provider.telling(&started(session, pid));
+            }
+            let exit = Exit { how: How::Lost, usage: Usage::default(), at: wall };
+            for stream in [Stream::Out, Stream::Err] {
+                if !provider.programs[&session].closed[stream as usize] {
+                    provider.telling(&Tell::Closed { session, stream });
+                }
+            }
+            provider.telling(&Tell::Exited { session, exit });
         }
     }
 

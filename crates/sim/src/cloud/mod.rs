@@ -8,8 +8,9 @@
 //!                 └──── Event::Answered ◀──────────────────────────────────── Effect::Answer ◀──┘
 //! ```
 //! Here is what a cloud is and how time passes in it; `carry` does what kernels want done, [`faults`] is what can
-//! happen to it, `link` is what is asserted of a link, [`client`] asks for tests. [`model`] says what must be seen,
-//! [`seeds`] plays at random, [`mutants`] are broken clouds, and [`play`] plays transcripts.
+//! happen to it, `link` is what is asserted of a link, [`client`] asks for tests. [`model`] says what must be seen, and
+//! [`terms`] what queries must answer; [`seeds`], [`groups`] and [`flows`] play at random, [`mutants`] are broken clouds, and
+//! [`play`] plays transcripts.
 
 mod carry;
 mod chance;
@@ -17,6 +18,7 @@ pub mod client;
 mod errand;
 pub mod faults;
 pub mod files;
+pub mod flows;
 pub mod groups;
 mod host;
 mod lanes;
@@ -25,8 +27,10 @@ pub mod model;
 pub mod mutants;
 pub mod play;
 pub mod programs;
+mod queries;
 pub mod race;
 pub mod seeds;
+pub mod terms;
 
 use crate::{
     counters::Counters,

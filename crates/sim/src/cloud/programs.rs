@@ -7,6 +7,8 @@
 //! | `sleep SECONDS` | ends after that |
 //! | `emit BYTES CHUNK` | writes so many bytes of its own [`pattern`], a chunk a millisecond, and ends |
 //! | `cat` | writes what it is fed, and ends with its stdin |
+//! | `slowcat R … R` | the same; if both are the same number, 20 ms for each piece |
+//! | `stuckcat R … R` | the same; if both are the same number, it takes nothing |
 //! | `nosuch` | cannot be started |
 //! | anything else | runs until it is killed |
 
@@ -21,6 +23,7 @@ pub(crate) enum Step {
     Start,
     Emit { left: usize, chunk: usize },
     Fed,
+    Swallow,
     Eof,
     Exit(How),
 }
@@ -70,6 +73,8 @@ pub(super) fn take(
         let still = closed.into_iter().enumerate().filter(|(at, _)| !program.closed[*at]).map(|(_, t)| t);
         still.chain([Tell::Exited { session, exit: exit(how, now) }]).collect()
     };
+    let is_cat = matches!(&*word(0), "cat" | "slowcat" | "stuckcat");
+    let chosen = argv.len() > 2 && argv[1] == argv[argv.len() - 1];
     match step {
         Step::Start => {
             if word(0) == "nosuch" {
@@ -95,9 +100,13 @@ pub(super) fn take(
             let next = Step::Emit { left: left - now as usize, chunk };
             (vec![tell], Some((next, Duration::from_millis(1))))
         }
-        Step::Fed => {
+        Step::Fed if word(0) == "slowcat" && chosen && !program.unfed => {
+            (vec![], Some((Step::Swallow, Duration::from_millis(20))))
+        }
+        Step::Fed if word(0) == "stuckcat" && chosen && !program.unfed => (vec![], None),
+        Step::Fed | Step::Swallow => {
             let Some(data) = program.feeding.clone() else { return (vec![], None) };
-            let echoes = word(0) == "cat" && !program.unfed;
+            let echoes = is_cat && !program.unfed;
             let mut tells = vec![];
             if echoes {
                 tells.push(world.provider.output(session, Stream::Out, &data));
@@ -105,7 +114,7 @@ pub(super) fn take(
             tells.push(Tell::Fed { session, result: Ok(()) });
             (tells, None)
         }
-        Step::Eof if word(0) != "cat" => (vec![], None),
+        Step::Eof if !is_cat => (vec![], None),
         Step::Eof if program.feeding.is_some() => (vec![], Some((step, Duration::from_millis(1)))),
         Step::Eof => (ends(How::Code(0), world), None),
         Step::Exit(_) if program.stand == Stand::Starting => (vec![], Some((step, Duration::from_millis(1)))),

@@ -6,10 +6,12 @@ use super::{
     Cloud, Plan, Wrap,
     errand::{Errand, Want, started},
     model::{Model, SETTLED},
+    queries::{self, Labels},
+    terms::LABELS,
 };
 use crate::{
     counters::Counters,
-    provider::Stand,
+    provider::{Program, Stand},
     seeded::{self, Trace, Traced},
 };
 use op::SessionId;
@@ -19,6 +21,7 @@ use std::time::Duration;
 pub(super) struct Run {
     pub(super) cloud: Cloud,
     model: Model,
+    labels: Labels,
     errands: Vec<Errand>,
     /// Two nodes that are called the same, if there are.
     twins: Vec<usize>,
@@ -34,6 +37,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
     let mut run = Run {
         cloud: Cloud::of(seed, wrap),
         model: Model::default(),
+        labels: Labels::default(),
         errands: Vec::new(),
         twins: Vec::new(),
         tokens: 1_000_000,
@@ -58,13 +62,13 @@ const USERS: [&str; 4] = ["ericvh", "ericvh", "alice", "root"];
 impl Run {
     fn play(&mut self) {
         self.found();
-        self.quiet("at the start");
+        self.quiet("at the start", true);
         for round in 0..2 + self.cloud.rng.usize(0..2) {
             for _ in 0..20 + self.cloud.rng.usize(0..40) {
                 self.step();
             }
-            self.calm(round);
-            self.quiet("after faults");
+            let well = self.calm(round);
+            self.quiet("after faults", well);
         }
         self.finish();
     }
@@ -89,6 +93,7 @@ impl Run {
                 plan.users.retain(|user| *user != "alice");
             }
             self.cloud.add(plan);
+            queries::label(&mut self.cloud, &mut self.labels, at);
             if at > 0 {
                 let mut parents = vec![self.cloud.rng.usize(0..at)];
                 if self.cloud.rng.u32(0..3) == 0 {
@@ -146,8 +151,72 @@ impl Run {
     fn go(&mut self) {
         let mut errands = std::mem::take(&mut self.errands);
         errands.iter_mut().for_each(|errand| errand.go(&mut self.cloud));
-        errands.retain(|errand| !errand.over);
+        let (over, errands) = errands.into_iter().partition(|errand| errand.over);
         self.errands = errands;
+        over.iter().for_each(|errand: &Errand| self.judge(errand));
+    }
+
+    /// What queries said while things happened was so at some time since everybody was well.
+    fn judge(&mut self, errand: &Errand) {
+        match &errand.want {
+            Want::Label { node, key, value } => self.labels.over(*node, key, value, errand.done),
+            Want::Query { terms, .. } => {
+                let Some(said) = errand.said() else { return };
+                // Of who is down it may not be known what he is.
+                let up = said.lines().filter(|line| line.split(' ').nth(2) == Some("up"));
+                for name in up.map(|line| line.split(' ').next().unwrap_or_default()) {
+                    let Some(at) = self.cloud.hosts.iter().position(|host| host.plan.name == name) else {
+                        continue;
+                    };
+                    let can = self.labels.can_match(at, name, terms);
+                    assert!(can, "{}: {name} can never have matched:\n{said}", errand.path);
+                    self.cloud.counters.count("matches while things happened");
+                }
+            }
+            Want::Place { terms, token, .. } if errand.done => {
+                let at = started(&self.cloud, *token);
+                let [at] = at[..] else { panic!("{}: it was started at {at:?}, not once", errand.path) };
+                let name = self.cloud.hosts[at].plan.name.clone();
+                let can = self.labels.can_match(at, &name, terms);
+                assert!(can, "{}: {name}, where it was started, can never have matched", errand.path);
+                self.cloud.counters.count("programs started where a query says");
+            }
+            _ => {}
+        }
+    }
+
+    /// An errand about queries: a label changes, somebody asks who matches, or waits for one, or starts something there.
+    fn query(&mut self) -> (String, Want, String) {
+        let (to, name) = self.target();
+        let names: Vec<String> = self.cloud.hosts.iter().map(|host| host.plan.name.clone()).collect();
+        let waits = self.cloud.rng.u32(0..3) == 0;
+        let view = if waits { "await" } else { "query" };
+        match self.cloud.rng.u32(0..10) {
+            0..=3 if self.twins.is_empty() => {
+                let (key, values) = LABELS[self.cloud.rng.usize(0..LABELS.len())];
+                let value = values[self.cloud.rng.usize(0..values.len())].to_string();
+                self.labels.asked(to, key, &value);
+                let text = format!("label {key}={value}\n");
+                (format!("net/{name}/ctl"), Want::Label { node: to, key, value }, text)
+            }
+            4..=6 if self.twins.is_empty() => {
+                let terms = queries::random(&mut self.cloud, &names);
+                let path = format!("{view}/{}/topology", queries::path(&terms));
+                (path, Want::Query { terms, waits }, String::new())
+            }
+            7..=8 if self.twins.is_empty() => {
+                self.tokens += 1;
+                let (token, terms) = (self.tokens, queries::random(&mut self.cloud, &names));
+                let path = format!("{view}/{}/clone", queries::path(&terms));
+                (path, Want::Place { terms, waits, token }, format!("keep\nexec emit 300 100 {token}\n"))
+            }
+            _ => {
+                let terms = queries::random(&mut self.cloud, &names);
+                let query = format!("query/{}", queries::path(&terms));
+                let any = ["query".into(), "await".into(), format!("net/{name}/{query}"), query];
+                (any[self.cloud.rng.usize(0..4)].clone(), Want::List, String::new())
+            }
+        }
     }
 
     /// A node to ask for something; as it was called last.
@@ -172,7 +241,7 @@ impl Run {
         let session = SessionId(id);
         let judged = !self.twins.contains(&to) && !ids.is_empty();
         let mut text = String::new();
-        let (path, want) = match self.cloud.rng.u32(0..20) {
+        let (path, want) = match self.cloud.rng.u32(0..26) {
             0..=5 if !self.twins.contains(&to) => {
                 self.tokens += 1;
                 let command = match self.cloud.rng.u32(0..6) {
@@ -196,9 +265,16 @@ impl Run {
                 let holds = self.cloud.hosts[to].files.get(file).unwrap_or_default().to_vec();
                 (format!("net/{name}/fs/{file}"), Want::File { holds })
             }
-            _ => {
+            14..=19 => {
                 let file = LOOKS[self.cloud.rng.usize(0..LOOKS.len())];
-                (file.replace("NODE", &name).replace("ID", &id.to_string()), Want::Look)
+                let lists = LISTS.contains(&file);
+                let path = file.replace("NODE", &name).replace("ID", &id.to_string());
+                (path, if lists { Want::List } else { Want::Look })
+            }
+            _ => {
+                let (path, want, line) = self.query();
+                text = line;
+                (path, want)
             }
         };
         let who = self.cloud.connect(from, user);
@@ -222,6 +298,7 @@ impl Run {
             if self.cloud.is_up(self.cloud.node_of(errand.who)) {
                 self.cloud.counters.count("a client hung up in the middle");
                 self.cloud.hang_up(errand.who);
+                self.judge(&errand);
             } else {
                 self.errands.push(errand);
             }
@@ -230,13 +307,14 @@ impl Run {
 
     // ── when it is quiet ───────────────────────────────────────────────────────────────────
 
-    /// No more faults; in most rounds everything is well again.
-    fn calm(&mut self, round: usize) {
+    /// No more faults; in most rounds everything is well again. Whether it is.
+    fn calm(&mut self, round: usize) -> bool {
         let well = round == 0 || self.cloud.rng.bool();
         if !well && self.cloud.rng.bool() {
             self.family();
         }
         for at in 0..self.cloud.hosts.len() {
+            self.cloud.live_on(at);
             self.cloud.thaw(at);
             if well {
                 self.cloud.restart(at);
@@ -247,9 +325,10 @@ impl Run {
         }
         self.note(if well { "all is well again" } else { "it becomes quiet" });
         self.run(SETTLED);
+        well
     }
 
-    fn quiet(&mut self, when: &str) {
+    fn quiet(&mut self, when: &str, well: bool) {
         self.run(SETTLED);
         self.note(format!("a quiet moment {when}"));
         for errand in &self.errands {
@@ -264,8 +343,32 @@ impl Run {
         self.cloud.slowness = Duration::ZERO;
         self.cloud.check();
         self.model.check(&mut self.cloud);
+        self.queries(well);
         for token in 1_000_001..=self.tokens {
             assert!(started(&self.cloud, token).len() <= 1, "{token} was started more than once");
+        }
+    }
+
+    /// Nobody waits for what is there, and every answer is right.
+    fn queries(&mut self, well: bool) {
+        // Whoever has lost his parent, or is told something else than its name, knows nothing of terms about names.
+        if !self.twins.is_empty() {
+            return;
+        }
+        queries::check(&mut self.cloud, &self.model, &mut self.labels, well);
+        self.go();
+        for errand in self.errands.iter().filter(|errand| errand.awaits()) {
+            let (Want::Query { terms, .. } | Want::Place { terms, .. }) = &errand.want else { continue };
+            let from = self.cloud.node_of(errand.who);
+            if !self.cloud.is_up(from) {
+                continue;
+            }
+            for at in Model::reach(&self.cloud, from) {
+                let name = &self.cloud.hosts[at].plan.name;
+                let there = self.labels.matches(at, name, terms);
+                assert!(!there, "{} is waited for by a client of {from}, and {name} matches", errand.path);
+            }
+            self.cloud.counters.count("waits for what is not there");
         }
     }
 
@@ -276,13 +379,35 @@ impl Run {
         }
         self.cloud.heal();
         self.note("the end: all is well again");
-        self.quiet("at the end");
+        self.quiet("at the end", true);
+        self.kill_some();
         self.kill_all();
         self.cloud.hang_up_all();
         self.errands.clear();
         self.cloud.run(SETTLED);
         self.cloud.check();
         self.cloud.check_no_fids();
+    }
+
+    /// `kill` to a query of sessions reaches those that match, and nobody else.
+    fn kill_some(&mut self) {
+        let run = |cloud: &Cloud| {
+            let all = cloud.hosts.iter().flat_map(|host| host.world.provider.programs.values());
+            let run = |prog: &str| {
+                let of = |p: &&Program| p.launch.argv[0] == prog.as_bytes() && p.stand == Stand::Running;
+                all.clone().filter(of).count()
+            };
+            (run("daemon"), run("cat"))
+        };
+        let from = self.any();
+        let who = self.cloud.connect(from, "root");
+        let (daemons, cats) = run(&self.cloud);
+        let path = "query/prog=daemon/state=running/ctl";
+        self.cloud.write(who, path, "kill KILL\n").expect("everything can be reached");
+        self.cloud.run(Duration::from_secs(7));
+        assert_eq!(run(&self.cloud), (0, cats), "{path} reaches those that match, of {daemons} and {cats}");
+        self.cloud.counters.count_many("programs killed by a query", daemons);
+        self.cloud.hang_up(who);
     }
 
     /// `kill` to the cloud reaches everything; then `wait` at the cloud names every end once.
@@ -312,6 +437,9 @@ impl Run {
         assert_eq!(named, ended, "wait at the cloud names every end once");
     }
 }
+
+/// Of what is looked at, directories.
+const LISTS: &[&str] = &["net", "tree", "logical", "logical/ericvh/-"];
 
 /// What is looked at.
 const LOOKS: &[&str] = &[
