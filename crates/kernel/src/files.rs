@@ -651,7 +651,10 @@ impl Kernel {
                     let on = On::Parts(who.client, fid);
                     return Outcome::Park(on, Ask::Op(Op::Read { fid, offset, count, wait }));
                 }
-                let more = self.gathered(who, fid, format);
+                let more = match self.told_above(who, fid, subject, row) {
+                    true => None,
+                    false => self.gathered(who, fid, format),
+                };
                 match (more, &self.opened(who, fid).map(|(_, open)| &open.state)) {
                     (Some(_), Ok(OpenState::Snapshot(text))) => Ok(Some(cut(text, offset, count))),
                     (Some(mut more), _) => self.read_snapshot(who, fid, offset, count, |k| {

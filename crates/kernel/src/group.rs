@@ -81,6 +81,8 @@ pub(crate) struct Group {
     crowd: bool,
     /// How many there are is being asked of the parent.
     growing: bool,
+    /// Where it is planned elsewhere: how many wait and why, as its share above said when that was last asked.
+    above: Option<(usize, String)>,
     /// These are not made (`ranks=`), as far as that is known below the top.
     left_out: RankSet,
     /// It is a share, and which ranks it was told to make.
@@ -170,6 +172,13 @@ impl Group {
 
     pub(crate) fn failed(&self) -> u32 {
         self.failed
+    }
+
+    /// How many wait to be made, and how many are made and have not ended. Below the top both are active here: who waits is
+    /// known only where it is planned.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let above = self.above.as_ref().map_or(0, |(queued, _)| (*queued).min(self.active.len()));
+        (self.queue.len() + above, self.active.len() - above)
     }
 
     /// The ranks of each share that can be asked.

@@ -109,7 +109,8 @@ impl Kernel {
     fn add_group(&self, r: &mut Record, s: &Session) {
         r.int("size", s.size().into());
         if let Some(group) = s.group.as_deref() {
-            r.int("queued", group.queue.len() as u64).int("active", group.active.len() as u64);
+            let (queued, active) = group.counts();
+            r.int("queued", queued as u64).int("active", active as u64);
             r.int("ended", group.log.len() as u64).int("failed", group.failed().into());
         }
         for (id, stream) in s.flow.iter().flat_map(|flow| flow.reduced_by()) {

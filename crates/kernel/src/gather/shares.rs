@@ -5,6 +5,7 @@ use crate::{
     Kernel, LinkId, Who,
     files::{Kind, RowId},
     limits,
+    place::Subject,
     record::Format,
 };
 use alloc::format;
@@ -21,10 +22,12 @@ impl Kernel {
         format: Format,
     ) -> Option<Parts> {
         let name = row.row().name;
-        if !matches!(name, "status" | "topology" | "events" | "error") {
-            return None;
-        }
-        let file = format!("{name}{}", format.suffix());
+        let file = match name {
+            "status" | "topology" | "events" | "error" => format!("{name}{}", format.suffix()),
+            // How many wait, and for what, is known where the group is planned; whatever the format, lines are read of it.
+            "info" if self.is_planned_above(id) => name.into(),
+            _ => return None,
+        };
         let (there, lost) = self.share_parts(id, &file);
         if there.is_empty() && lost.is_empty() {
             return None;
@@ -44,5 +47,20 @@ impl Kernel {
             self.add_part(&mut all, who.client, fid, (link, name), &names, 0);
         }
         Some(all)
+    }
+
+    /// What the share above said of those that wait, if this is `info` of a group that is planned there. True if it is.
+    pub(crate) fn told_above(&mut self, who: Who, fid: Fid, subject: Subject, row: RowId) -> bool {
+        let Subject::Session(id) = subject else { return false };
+        if row.row().name != "info" {
+            return false;
+        }
+        let Some(all) = self.parts_mut(who.client, fid) else { return false };
+        let (broken, text) = (all.broken().is_some(), core::mem::take(&mut all.text));
+        // Read again, the file says the same.
+        if broken || !text.is_empty() {
+            self.heard_above(id, (!broken).then_some(&text));
+        }
+        true
     }
 }

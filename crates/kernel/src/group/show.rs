@@ -3,6 +3,7 @@
 use super::share::Share;
 use crate::{
     Kernel, LinkId, far::Anchor, park::On, place::View, ranks::RankSet, record::Format, session::Session,
+    words::lossy,
 };
 use alloc::{
     format,
@@ -103,11 +104,30 @@ impl Kernel {
         if !group.queue.is_empty() {
             all.push(format!("ranks {} wait: {}", group.queue, self.why_queued(session)));
         }
+        if let Some((_, why)) = group.above.as_ref().filter(|(queued, _)| *queued > 0 && !group.is_over()) {
+            all.push(why.clone());
+        }
         all.extend(self.flow_why(session.id));
         match all.is_empty() {
             true if group.is_over() => "all its members have ended".into(),
             true => "a group: see its members".into(),
             false => all.join("; "),
+        }
+    }
+
+    /// Whether somebody else plans it: a share above holds all its ranks.
+    pub(crate) fn is_planned_above(&self, id: SessionId) -> bool {
+        self.group(id).is_some_and(|group| group.shares.values().any(|share| share.up && share.is_held()))
+    }
+
+    /// What `info` of the share above says, or nothing if that is not known.
+    pub(crate) fn heard_above(&mut self, id: SessionId, info: Option<&[u8]>) {
+        let text = lossy(info.unwrap_or_default());
+        let field = |key| text.lines().find_map(|line| line.split_once('=').filter(|(k, _)| *k == key));
+        let queued = field("queued").and_then(|(_, queued)| queued.parse().ok());
+        let why = field("why").map(|(_, why)| String::from(why)).unwrap_or_default();
+        if let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) {
+            group.above = queued.map(|queued| (queued, why));
         }
     }
 

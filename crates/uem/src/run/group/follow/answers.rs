@@ -92,7 +92,7 @@ impl Follow<'_> {
             }
             About::Info => {
                 self.asked_info = false;
-                self.running = record().map_or(0.0, |record| tree::number(&record, "running")) as usize;
+                self.running = record().map_or(0.0, |record| tree::number(&record, "active")) as usize;
             }
             About::Status => {
                 self.progress.hide();
