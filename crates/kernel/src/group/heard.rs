@@ -22,8 +22,11 @@ impl Kernel {
         if let (Step::Line(line), _) = (step, linked) {
             return self.line_answered(group, no, line, reply);
         }
-        if let Step::Size { fan: Some(fan) } = step {
-            self.fan_answered(link, fan, true, Reply::Wrote(0));
+        if let Step::Size { fan, fid } = step {
+            if linked {
+                self.clunk_there(link, Lane::Control, fid);
+            }
+            fan.into_iter().for_each(|fan| self.fan_answered(link, fan, true, Reply::Wrote(0)));
         }
         if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
             return;
@@ -130,8 +133,8 @@ impl Kernel {
         let purpose = || Purpose::Nobody { clunk: None };
         let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) else { return false };
         let read = Op::Read { fid, offset: 0, count: limits::FAR_IO as u32, wait: true };
-        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step: Step::Size { fan } }, read);
-        self.clunk_there(link, Lane::Control, fid);
+        let step = Step::Size { fan, fid };
+        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step }, read);
         fan.is_some()
     }
 

@@ -62,6 +62,8 @@ pub(crate) enum Step {
     /// How many members there are now; a line is not answered before that is known.
     Size {
         fan: Option<u64>,
+        /// The file that says so, which waits for what is above it: closed when it has.
+        fid: Fid,
     },
 }
 
