@@ -97,6 +97,8 @@ pub(crate) struct End {
     pub(crate) again: u32,
     /// `node/id`; `node/-` of what was never made.
     pub(crate) path: Box<str>,
+    /// Nobody was told to make it: there was no way to its node.
+    pub(crate) untold: bool,
     pub(crate) pid: u32,
     pub(crate) how: How,
     pub(crate) usage: Usage,
@@ -119,7 +121,7 @@ pub(crate) struct Groups {
     deadlines: BTreeSet<(Mono, SessionId, u64)>,
     /// Some share is cut off.
     cut: bool,
-    /// When shares that are out of reach are looked for again.
+    /// When shares that are out of reach are looked for again, and room for who could not be told of its node.
     look_at: Option<Mono>,
 }
 

@@ -85,6 +85,8 @@ pub const FAR_DEPTH: usize = 512;
 pub const GATHERED: usize = 256 << 10;
 /// Bytes of an aggregate of sessions that other nodes tell.
 pub const ASKED: usize = 64 << 20;
+/// How soon room is looked for again for a member whose node could not be told.
+pub const ROOM: Duration = Duration::from_secs(1);
 /// How often a node tells its parent how it does, if that has changed.
 pub const PUSH: Duration = Duration::from_secs(5);
 /// Bytes that the journal may grow to before it is written anew, unless what lives needs more.

@@ -2,7 +2,7 @@
 
 use super::{End, Group, kept};
 use crate::{
-    Kernel,
+    Kernel, limits,
     ranks::RankSet,
     session::{Session, State},
 };
@@ -41,6 +41,13 @@ impl Kernel {
         self.rank_ended(group, End::unmade(rank, again, path, how));
     }
 
+    /// A rank whose node is out of reach before anybody was told to make it there.
+    pub(super) fn rank_untold(&mut self, group: SessionId, rank: u32, node: &str) {
+        let again = self.group(group).map_or(0, |g| g.again(rank));
+        let end = End::unmade(rank, again, &format!("{node}/-"), How::Lost);
+        self.rank_ended(group, End { untold: true, ..end });
+    }
+
     /// A rank has ended: for good, or to be made anew.
     pub(super) fn rank_ended(&mut self, id: SessionId, end: End) {
         let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
@@ -54,8 +61,10 @@ impl Kernel {
         let held = group.placed.remove(&rank);
         let failed = end.how != How::Code(0);
         let replaced = group.replacing.remove(rank);
-        if !group.cancelled && (replaced || (failed && group.retried(rank) < group.retry)) {
-            group.once_more(rank, !replaced);
+        // Where it was planned, it is planned again: nothing of it has run.
+        let untold = end.untold && held.is_some() && group.runs && !group.is_share && group.pins.is_empty();
+        if !group.cancelled && (replaced || untold || (failed && group.retried(rank) < group.retry)) {
+            group.once_more(rank, !replaced && !untold);
             group.queue.insert(rank);
             self.groups.waiting.insert(id);
             self.journal_again(id, rank);
@@ -67,6 +76,12 @@ impl Kernel {
         }
         if let Some(node) = held {
             self.give_slot_back(node);
+            if untold {
+                // That its node is down is not known here yet: not there, and not at once.
+                self.groups.freed.remove(&node);
+                let at = self.clock.mono + limits::ROOM;
+                self.groups.look_at = Some(self.groups.look_at.map_or(at, |before| before.min(at)));
+            }
         }
         self.group_changed(id);
     }
@@ -139,6 +154,7 @@ impl End {
             rank: session.member_of.map_or(0, |(_, rank)| rank),
             again,
             path: format!("{node}/{}", session.id.0).into(),
+            untold: false,
             pid: *pid,
             how: exit.how,
             usage: exit.usage,
@@ -148,6 +164,6 @@ impl End {
 
     fn unmade(rank: u32, again: u32, path: &str, how: How) -> End {
         let usage = Usage::default();
-        End { rank, again, path: path.into(), pid: 0, how, usage, real: Duration::ZERO }
+        End { rank, again, path: path.into(), untold: false, pid: 0, how, usage, real: Duration::ZERO }
     }
 }

@@ -145,6 +145,7 @@ impl Kernel {
         if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
             self.groups.look_at = None;
             self.shares_back();
+            self.look_for_room();
         }
         while let Some(&(at, group, no)) = self.groups.deadlines.first()
             && at <= self.clock.mono

@@ -182,7 +182,7 @@ impl Kernel {
         for (ranks, name, error) in unknown {
             for rank in ranks.iter() {
                 begun.problems.push((id, error.clone()));
-                self.rank_failed(id, rank, &format!("{name}/-"), &error);
+                self.rank_untold(id, rank, &name);
             }
         }
         begun

@@ -152,6 +152,9 @@ impl End {
             if self.again > 0 {
                 out.extend(format!(" again={}", self.again).bytes());
             }
+            if self.untold {
+                out.extend(b" untold=1");
+            }
             return out.push(b'\n');
         }
         let mut r = Record::default();
@@ -182,6 +185,7 @@ pub(super) fn read_end(line: &str) -> Option<End> {
         rank: u32::MAX,
         again: 0,
         path: path.into(),
+        untold: false,
         pid,
         how,
         usage: Usage::default(),
@@ -197,6 +201,7 @@ pub(super) fn read_end(line: &str) -> Option<End> {
             "maxrss" => end.usage.maxrss_kib = parse_size(value)? >> 10,
             "rank" => end.rank = value.parse().ok()?,
             "again" => end.again = value.parse().ok()?,
+            "untold" => end.untold = true,
             _ => {}
         }
     }
