@@ -11,6 +11,7 @@ mod join;
 mod life;
 mod many;
 mod on;
+mod people;
 mod put;
 mod reduce;
 mod run;

@@ -10,15 +10,15 @@ use std::process::{Child, Command};
 use std::time::Instant;
 
 /// A terminal with the command in it.
-struct Terminal {
+pub(crate) struct Terminal {
     master: OwnedFd,
     slave: File,
-    child: Child,
-    seen: String,
+    pub(crate) child: Child,
+    pub(crate) seen: String,
 }
 
 impl Terminal {
-    fn new(home: &Home, args: &[&str]) -> Terminal {
+    pub(crate) fn new(home: &Home, args: &[&str]) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -33,12 +33,12 @@ impl Terminal {
         Terminal { master, slave: slave(), child, seen: String::new() }
     }
 
-    fn type_in(&self, keys: &str) {
+    pub(crate) fn type_in(&self, keys: &str) {
         rustix::io::write(&self.master, keys.as_bytes()).unwrap();
     }
 
     /// Waits until it shows something.
-    fn shows(&mut self, text: &str) {
+    pub(crate) fn shows(&mut self, text: &str) {
         let until = Instant::now() + LONG;
         while !self.seen.contains(text) {
             let end: String = self.seen.chars().take(500).collect();

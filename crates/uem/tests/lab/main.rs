@@ -16,5 +16,6 @@ mod near;
 mod port;
 mod space;
 mod ssh;
+mod ten;
 mod three;
 mod tree;
