@@ -50,6 +50,8 @@ pub struct Connection {
     ignored: BTreeSet<Tag>,
     buffer: Vec<u8>,
     gone: Option<Error>,
+    /// Where paths begin.
+    root: Fid,
 }
 
 impl Connection {
@@ -114,9 +116,26 @@ impl Connection {
         let wire = addr.dial().map_err(failed)?;
         rustix::io::ioctl_fionbio(&wire, true).map_err(|e| failed(e.into()))?;
         let (replies, ignored, buffer) = (VecDeque::new(), BTreeSet::new(), vec![0; 256 << 10]);
-        let mut this = Connection { wire, secure, client, replies, ignored, buffer, gone: None };
+        let mut this = Connection { wire, secure, client, replies, ignored, buffer, gone: None, root: ROOT };
         let attached = this.send(Op::Attach { fid: ROOT, user: String::new(), tree: String::new() });
         Ok((this, attached))
+    }
+
+    /// From here on paths are walked through the tree that shows symbolic links as links: a path with one in its middle
+    /// leads nowhere, and whoever wants to can follow it.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn see_links(&mut self) -> Result<()> {
+        let fid = self.new_fid();
+        self.call(Op::Attach { fid, user: String::new(), tree: "links".into() })?;
+        self.root = fid;
+        Ok(())
+    }
+
+    /// Where paths begin: [`ROOT`], or what [`see_links`](Connection::see_links) has attached.
+    pub fn root(&self) -> Fid {
+        self.root
     }
 
     /// Most bytes of one read or write.

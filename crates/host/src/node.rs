@@ -407,6 +407,7 @@ impl<P: Provider> Node<P> {
                 self.events.push_back(Event::Admitted(name, user));
             }
             Effect::Ask { link: LinkId::FILES, tag, op, .. } => self.ask_files(tag, op),
+            Effect::Put { tag, user, putting } => self.put_file(tag, &user, putting),
             Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
                 self.for_links(effect)
             }

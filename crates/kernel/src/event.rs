@@ -239,6 +239,17 @@ pub enum Effect {
         /// What.
         op: Op,
     },
+    /// Make a file of the machine of a content, with the rights of this user: whole, in place of what is there, or not at all.
+    /// It is in the store, and stays until this is answered by [`Event::Answered`] of [`LinkId::FILES`] with
+    /// [`Reply::Done`] or [`Reply::Failed`].
+    Put {
+        /// The kernel's name for the request.
+        tag: Tag,
+        /// By name, as in an `Attach`.
+        user: Arc<str>,
+        /// What goes where.
+        putting: Putting,
+    },
     /// Tell the kernel at the other end of a link; it comes there as [`Event::News`], in order with what is asked.
     News(LinkId, Vec<u8>),
     /// Break a link off, and tell the other end why.
@@ -250,6 +261,19 @@ pub enum Effect {
         /// Leave what runs.
         keep: bool,
     },
+}
+
+/// A content that becomes a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Putting {
+    /// Which.
+    pub content: Content,
+    /// Where: from the machine's root, names as `fs/` shows them. A link there is followed.
+    pub path: String,
+    /// Permission bits; else those of the file that is there, or what is usual.
+    pub mode: Option<u32>,
+    /// When it was changed last; else now.
+    pub mtime: Option<Wall>,
 }
 
 /// What a node is, from its start to its end.

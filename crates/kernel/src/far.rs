@@ -152,6 +152,8 @@ pub(crate) enum Purpose {
     Fan { fan: u64, last: bool },
     /// A content that this node receives.
     Fetch(crate::store::Chunk),
+    /// A content that becomes a file.
+    Put(u64),
 }
 
 /// What there is to do when a client's far request is answered.

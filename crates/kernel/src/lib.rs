@@ -37,7 +37,7 @@ mod store;
 mod verbs;
 mod words;
 
-pub use event::{Attr, ClientId, Effect, Event, Gauges, Lane, LinkId, Node, Peer};
+pub use event::{Attr, ClientId, Effect, Event, Gauges, Lane, LinkId, Node, Peer, Putting};
 pub use ranks::{Rank, RankSet};
 pub use words::{join, quote, quote_line, split};
 

@@ -109,6 +109,8 @@ pub const DEALT: usize = 256 << 10;
 pub const PUTS: usize = 256;
 /// Contents that a node receives at a time.
 pub const RECEIVING: usize = 256;
+/// Contents that become files of a node's machine at a time.
+pub const PLACINGS: usize = 256;
 /// Contents that a node keeps.
 pub const CONTENTS: usize = 100_000;
 /// Bytes of a content that are asked of another node at once.

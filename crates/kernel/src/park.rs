@@ -45,6 +45,8 @@ pub(crate) enum On {
     Nodes,
     /// Everybody else in a set has run a line.
     Fan(u64),
+    /// A content has become a file of the machine, or could not.
+    Put(u64),
     /// More of a content is kept.
     Content(u64),
     /// The host keeps these bytes of a content; answered when it says so, never served again.
@@ -262,6 +264,7 @@ impl Kernel {
             Some(Ask::Far(tag)) => self.flush_there(tag),
             Some(Ask::Ctl(run)) => {
                 run.fan().into_iter().for_each(|fan| self.drop_fan(fan));
+                run.put().into_iter().for_each(|put| self.drop_put(put));
                 self.undo_open(client, &run);
             }
             Some(Ask::Op(Op::Walk { newfid, .. })) => self.made(client, newfid),

@@ -508,8 +508,7 @@ impl Kernel {
                 None => format!("no node is called {name}"),
             },
             Place::Dir(Subject::Node(_)) if name == "fs" => {
-                let cause = format!("{me} does not offer its files: uem up --fs would");
-                return Error::new(Errno::NOENT, cause);
+                return self.no_files();
             }
             Place::Dir(Subject::Node(_)) if name.bytes().all(|b| b.is_ascii_digit()) => {
                 format!("no session {name} on {me}: it never was, or it was freed")

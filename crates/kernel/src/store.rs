@@ -14,6 +14,7 @@
 //! what was not found to be what its name says at this node.
 
 mod fetch;
+mod put;
 mod receive;
 
 use crate::{
@@ -33,6 +34,7 @@ use alloc::{
 pub(crate) use fetch::Chunk;
 use fetch::Fetch;
 use op::{Content, Errno, Error, Fid, Mono, Op, Put, Reply, Result, SessionId, Tag, format_size};
+use put::Placing;
 
 /// What the kernel knows of the store.
 #[derive(Debug, Default)]
@@ -50,6 +52,10 @@ pub(crate) struct Store {
     again: BTreeSet<(Mono, u64)>,
     /// What sessions use.
     pins: BTreeMap<SessionId, Vec<u64>>,
+    /// Contents that become files of the machine; and of these, those that the host is asked for.
+    placings: BTreeMap<u64, Placing>,
+    put_asked: BTreeSet<u64>,
+    next_placing: u64,
 }
 
 #[derive(Debug)]
@@ -62,7 +68,7 @@ struct Entry {
     used: u64,
     /// Open fids.
     open: u32,
-    /// Sessions that use it.
+    /// Sessions that use it, and files that it is to be put into.
     pins: u32,
 }
 
@@ -192,11 +198,13 @@ impl Store {
             assert_eq!(self.numbers.get(&entry.content), Some(no), "a content is kept once");
             assert_eq!(entry.open, open.get(no).copied().unwrap_or(0), "open fids of {:?}", entry.content);
             let pins = self.pins.values().flatten().filter(|of| *of == no).count();
-            assert_eq!(entry.pins as usize, pins, "sessions that use {:?}", entry.content);
+            let puts = self.placings.values().filter(|placing| placing.no == Some(*no)).count();
+            assert_eq!(entry.pins as usize, pins + puts, "who uses {:?}", entry.content);
             assert!(
                 entry.have <= entry.content.size && (!entry.is_whole() || entry.have == entry.content.size)
             );
         }
+        assert!(self.put_asked.iter().all(|number| self.placings.contains_key(number)));
         assert!(
             self.pins.values().flatten().all(|no| self.entries.contains_key(no)),
             "what is used is there"

@@ -47,6 +47,8 @@ pub(crate) enum Run {
     Group { act: GroupAct },
     /// To the node itself; written to a set, to each node of it where `set`.
     Node { act: fn(&mut Kernel, Uid, &[Vec<u8>]) -> Result<()>, set: bool },
+    /// `put`: to each node of a set, and done when the file is there.
+    Put,
     /// Goes before another verb.
     Prefix,
 }
@@ -317,6 +319,13 @@ pub static VERBS: &[Verb] = &[
         example: "label loc=home/rack1",
     },
     Verb {
+        name: "put",
+        usage: "HASH-SIZE PATH [from=NODE] [mode=BITS] [mtime=SECONDS]",
+        run: Run::Put,
+        doc: "of a node that offers its files: write a content of NODE's store/ to the file PATH of its machine, with the rights of whoever says so; of a set: at each node in it. The content is brought as by `ns put`, each link carries it once. The file is there whole or not at all: it is written under another name beside PATH and renamed. The write returns when it is there.",
+        example: "put af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262-0 /tmp/nothing from=n0 mode=644",
+    },
+    Verb {
         name: "leave",
         usage: "",
         run: Run::Node { act: acts::leave, set: true },
@@ -371,6 +380,9 @@ pub(crate) struct CtlRun {
     best_effort: bool,
     /// The same line at everybody else in a set.
     fan: Option<u64>,
+    /// A file that is being put here, and how that went.
+    put: Option<u64>,
+    put_failed: Option<Error>,
     /// They are what an open comes to: its answer, and where its fid stood.
     opens: Option<Box<(Reply, Place)>>,
 }
@@ -389,6 +401,8 @@ impl CtlRun {
             problems,
             best_effort: false,
             fan: None,
+            put: None,
+            put_failed: None,
             opens: None,
         }
     }
@@ -401,6 +415,11 @@ impl CtlRun {
     /// What it waits for elsewhere.
     pub(crate) fn fan(&self) -> Option<u64> {
         self.fan
+    }
+
+    /// The file that it waits for.
+    pub(crate) fn put(&self) -> Option<u64> {
+        self.put
     }
 }
 
@@ -418,6 +437,16 @@ impl Kernel {
         loop {
             if let Some(id) = self.still_starting(&mut run) {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
+            }
+            if let Some(put) = run.put {
+                let Some(over) = self.put_over(put) else {
+                    return Outcome::Park(On::Put(put), Ask::Ctl(run));
+                };
+                run.put = None;
+                if let Err(error) = over {
+                    self.failed(None, who.uid, "put", "ctl", &error);
+                    run.put_failed = Some(error);
+                }
             }
             let elsewhere = match run.fan.map(|fan| (fan, self.fan_over(fan))) {
                 Some((fan, None)) => return Outcome::Park(On::Fan(fan), Ask::Ctl(run)),
@@ -450,6 +479,7 @@ impl Kernel {
     /// would run at the close.
     fn line_failed(&mut self, who: Who, run: &CtlRun, error: Error) -> Outcome {
         run.fan.into_iter().for_each(|fan| self.drop_fan(fan));
+        run.put.into_iter().for_each(|put| self.drop_put(put));
         if run.opens.is_some() {
             self.undo_open(who.client, run);
         } else if let Some(fid) = run.fid {
@@ -477,6 +507,7 @@ impl Kernel {
     pub(crate) fn run_last_line(&mut self, uid: Uid, subject: Subject, line: &[u8]) {
         let mut run = CtlRun::new(subject, None, Vec::new(), 0);
         let _failed_is_in_error = self.run_line(uid, &mut run, line);
+        run.put.into_iter().for_each(|put| self.leave_put(put));
     }
 
     /// Drops from those that are waited for who has started or failed; says whom to wait for next.
@@ -506,8 +537,16 @@ impl Kernel {
             let cause = format!("net/{}/{}: {first}", self.node.name, id.0);
             (problems.len(), Error::new(first.errno, cause), first)
         });
+        let put = run.put_failed.take();
         if run.best_effort {
             return Ok(());
+        }
+        if let Some(error) = put {
+            let Some((failed, _)) = elsewhere.filter(|_| !matches!(run.subject, Subject::Node(_))) else {
+                return Err(error);
+            };
+            let here = Error::new(error.errno, format!("net/{}: {error}", self.node.name));
+            return Err(gather::tallied(failed + 1, &here));
         }
         match (here, elsewhere) {
             (None, None) => Ok(()),
@@ -622,6 +661,39 @@ impl Kernel {
                         true => act(self, uid, &words),
                         false => Ok(()),
                     }
+                }
+            },
+            Run::Put => match subject {
+                Subject::Session(_) => {
+                    let cause = "put is for a node's ctl; a session is given contents by ns put";
+                    Err(Error::new(Errno::INVAL, cause))
+                }
+                Subject::Set(_) if self.of_sessions(subject) => {
+                    Err(Error::new(Errno::INVAL, "put is for nodes, and this query selects sessions"))
+                }
+                Subject::Cloud | Subject::Tree | Subject::Set(_) | Subject::Node(_) => {
+                    run.fan = self.fan_out(uid, subject, line);
+                    match self.holds_me(subject) {
+                        true if dry => self.would_reach(None, uid, &name),
+                        true => match self.put_file(uid, &words) {
+                            Ok(put) => run.put = Some(put),
+                            // Told when everybody else has answered.
+                            Err(error) if run.fan.is_some() => {
+                                self.failed(None, uid, &name, "ctl", &error);
+                                run.put_failed = Some(error);
+                            }
+                            Err(error) => {
+                                return if best_effort {
+                                    let _told = told(self, &name, error);
+                                    Ok(Line::Done)
+                                } else {
+                                    told(self, &name, error)
+                                };
+                            }
+                        },
+                        false => {}
+                    }
+                    Ok(())
                 }
             },
             Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name, ranks.as_ref()) {

@@ -25,9 +25,13 @@ mod given_up;
 pub mod limits;
 mod listing;
 mod name;
+mod put;
 mod rights;
 mod slot;
 mod stat;
+
+pub use self::name::{bytes as name_bytes, text as name_text};
+pub use self::put::Put;
 
 use self::crew::Crew;
 use self::file::Task;
@@ -134,6 +138,24 @@ impl Files {
         self.dispatch();
     }
 
+    /// Takes a content that is to become a file with the rights of this user; answered with `Reply::Done`, or why not.
+    /// A flush does not end it: it is done, or nothing is.
+    pub fn put(&mut self, tag: Tag, put: Put, user: &Arc<User>) {
+        let taken = rights::allowed(self.own, user).and_then(|()| self.room(user.uid)).and_then(|()| {
+            let slot = self.slot_for(None, user.clone(), false)?;
+            self.users.entry(user.uid).or_default().requests += 1;
+            self.tags.insert(tag, slot);
+            let job = Job::putting(tag, Box::new(put));
+            self.slots.get_mut(&slot).expect("just made").queue.push_back(job);
+            self.ready(slot);
+            Ok(())
+        });
+        if let Err(error) = taken {
+            self.answer(tag, Reply::Failed(error));
+        }
+        self.dispatch();
+    }
+
     /// Gives the answers that there are. Call it when [`Files::poll_fd`] is readable, or at any other time.
     pub fn turn(&mut self, answers: &mut Vec<(Tag, Reply)>) {
         let mut events = Vec::with_capacity(64);
@@ -228,7 +250,7 @@ impl Files {
         } else {
             self.tags.insert(tag, slot);
         }
-        let task = Task { op, done: 0, stay: false, other: None };
+        let task = Task { op, done: 0, stay: false, other: None, put: None };
         let wants = lends.is_some();
         let job = Job { tag: (!gone).then_some(tag), task, cost, makes, woken: 0, wants, lends: None };
         self.slots.get_mut(&slot).expect("just found").queue.push_back(job);
@@ -260,6 +282,10 @@ impl Files {
         if self.fids.contains_key(&fid) {
             return Err(Error::new(Errno::BADF, "this fid is in use"));
         }
+        self.slot_for(Some(fid), user, unborn)
+    }
+
+    fn slot_for(&mut self, fid: Option<Fid>, user: Arc<User>, unborn: bool) -> Result<u64, Error> {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
         let most = usize::try_from(descriptors).unwrap_or(limits::FIDS).min(limits::FIDS);
         let share = self.users.entry(user.uid).or_default();
@@ -270,7 +296,7 @@ impl Files {
         share.fids += 1;
         let number = self.next;
         self.next += 1;
-        self.fids.insert(fid, number);
+        fid.map(|fid| self.fids.insert(fid, number));
         self.slots.insert(number, Slot::new(fid, user, unborn));
         Ok(number)
     }

@@ -157,6 +157,18 @@ impl Store {
         file.read_at(data, offset)
     }
 
+    /// A whole content, to be read from its start.
+    ///
+    /// # Errors
+    /// It is not there, or not as it was any more.
+    pub fn open_whole(&self, content: Content) -> io::Result<File> {
+        let file = self.file(content);
+        match is_sealed(&file, content) {
+            true => File::open(file),
+            false => Err(io::Error::new(io::ErrorKind::NotFound, "the content is not in the store any more")),
+        }
+    }
+
     /// It is used now.
     ///
     /// # Errors

@@ -92,6 +92,7 @@ impl Pair {
                 | Effect::FindUser(_)
                 | Effect::Admit(_)
                 | Effect::Ask { .. }
+                | Effect::Put { .. }
                 | Effect::News(..)
                 | Effect::Unlink(..)
                 | Effect::Leave

@@ -29,6 +29,11 @@ impl Store {
         Some(data[offset as usize..offset as usize + count as usize].to_vec())
     }
 
+    /// A whole content.
+    pub(crate) fn bytes_of(&self, content: Content) -> Option<&[u8]> {
+        self.whole.get(&content).map(Vec::as_slice)
+    }
+
     /// More of it.
     pub(crate) fn keep(
         &mut self,

@@ -80,6 +80,7 @@ impl Watch {
             | Effect::FindUser(_)
             | Effect::Admit(_)
             | Effect::Ask { .. }
+            | Effect::Put { .. }
             | Effect::News(..)
             | Effect::Unlink(..)
             | Effect::Leave

@@ -255,9 +255,12 @@ impl World {
                 effect
             }
             // Whoever links worlds carries these out.
-            Effect::Admit(_) | Effect::Ask { .. } | Effect::News(..) | Effect::Unlink(..) | Effect::Leave => {
-                effect
-            }
+            Effect::Put { .. }
+            | Effect::Admit(_)
+            | Effect::Ask { .. }
+            | Effect::News(..)
+            | Effect::Unlink(..)
+            | Effect::Leave => effect,
             Effect::Down { keep } => {
                 self.down = Some(keep);
                 effect

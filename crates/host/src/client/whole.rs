@@ -1,6 +1,6 @@
 //! Whole files by their paths: opened, read, written, listed.
 
-use super::{Connection, READ, ROOT, WRITE};
+use super::{Connection, READ, WRITE};
 use op::{Access, Entry, Errno, Error, Fid, Op, Reply, Result, Stat};
 
 impl Connection {
@@ -9,28 +9,73 @@ impl Connection {
     /// # Errors
     /// What the node says.
     pub fn open(&mut self, path: &str, access: Access) -> Result<Fid> {
-        let (fid, walked) = self.walk(ROOT, path);
+        let (base, rest) = self.near(path)?;
+        let (fid, walked) = self.walk(base, &rest);
         let opened = self.send(Op::Open { fid, access });
         let walked = self.wait_for(walked);
         let opened = self.wait_for(opened);
-        match walked? {
-            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
-            _ => match opened {
-                Ok(_) => Ok(fid),
-                Err(error) => {
-                    self.clunk(fid);
-                    Err(error)
+        let opened = match walked {
+            Err(error) => Err(error),
+            Ok(Reply::Walked(qids)) if qids.len() < steps(&rest) => {
+                Err(self.why_not(base, &rest, qids.len()))
+            }
+            Ok(_) => opened.inspect_err(|_| self.clunk(fid)),
+        };
+        self.leave(base);
+        opened.map(|_| fid)
+    }
+
+    /// Walks to a path, whatever its length.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn go(&mut self, path: &str) -> Result<Fid> {
+        let (base, rest) = self.near(path)?;
+        let (fid, walked) = self.walk(base, &rest);
+        let walked = match self.wait_for(walked) {
+            Ok(Reply::Walked(qids)) if qids.len() < steps(&rest) => {
+                Err(self.why_not(base, &rest, qids.len()))
+            }
+            other => other,
+        };
+        self.leave(base);
+        walked.map(|_| fid)
+    }
+
+    /// So far along a path that what is left of it is one walk: the fid there, and the rest.
+    fn near(&mut self, path: &str) -> Result<(Fid, String)> {
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let (mut base, mut left) = (self.root, &names[..]);
+        while left.len() > ninep::MAXWELEM {
+            let (now, later) = left.split_at(ninep::MAXWELEM);
+            let now = now.join("/");
+            let (fid, walked) = self.walk(base, &now);
+            let walked = match self.wait_for(walked) {
+                Ok(Reply::Walked(qids)) if qids.len() < ninep::MAXWELEM => {
+                    Err(self.why_not(base, &now, qids.len()))
                 }
-            },
+                other => other,
+            };
+            self.leave(base);
+            walked?;
+            (base, left) = (fid, later);
+        }
+        Ok((base, left.join("/")))
+    }
+
+    /// Gives back what [`near`](Connection::near) has made.
+    fn leave(&mut self, base: Fid) {
+        if base != self.root {
+            self.clunk(base);
         }
     }
 
     /// Why a walk went no further than so many steps: 9P says that only of the first step, so that is made the one that
     /// fails.
-    fn why_not(&mut self, path: &str, went: usize) -> Error {
+    fn why_not(&mut self, base: Fid, path: &str, went: usize) -> Error {
         let names: Vec<String> = path.split('/').filter(|n| !n.is_empty()).map(String::from).collect();
         let (before, at, last) = (self.new_fid(), self.new_fid(), went.min(names.len().saturating_sub(1)));
-        let there = self.send(Op::Walk { fid: ROOT, newfid: before, names: names[..last].to_vec() });
+        let there = self.send(Op::Walk { fid: base, newfid: before, names: names[..last].to_vec() });
         let failing = self.send(Op::Walk { fid: before, newfid: at, names: names[last..=last].to_vec() });
         let (there, failing) = (self.wait_for(there), self.wait_for(failing));
         if there.is_ok() {
@@ -121,19 +166,25 @@ impl Connection {
     /// # Errors
     /// What the node says.
     pub fn stat(&mut self, path: &str) -> Result<Stat> {
-        let (fid, walked) = self.walk(ROOT, path);
+        let (base, rest) = self.near(path)?;
+        let (fid, walked) = self.walk(base, &rest);
         let stated = self.send(Op::Stat { fid });
         let walked = self.wait_for(walked);
         let stated = self.wait_for(stated);
-        match walked? {
-            Reply::Walked(qids) if qids.len() < steps(path) => Err(self.why_not(path, qids.len())),
-            _ => {
-                self.clunk(fid);
-                match stated? {
-                    Reply::Stat(stat) => Ok(stat),
-                    _ => Err(Errno::PROTO.into()),
-                }
+        let stated = match walked {
+            Err(error) => Err(error),
+            Ok(Reply::Walked(qids)) if qids.len() < steps(&rest) => {
+                Err(self.why_not(base, &rest, qids.len()))
             }
+            Ok(_) => {
+                self.clunk(fid);
+                stated
+            }
+        };
+        self.leave(base);
+        match stated? {
+            Reply::Stat(stat) => Ok(stat),
+            _ => Err(Errno::PROTO.into()),
         }
     }
 }

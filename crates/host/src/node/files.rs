@@ -2,10 +2,10 @@
 
 use super::{FILES, Node};
 use crate::provider::Provider;
-use kernel::{Event, LinkId};
+use kernel::{Event, LinkId, Putting};
 use op::{Errno, Error, Op, Reply, Tag};
 
-pub(super) use provide::files::Files;
+pub(super) use provide::files::{Files, Put};
 
 impl<P: Provider> Node<P> {
     pub(super) fn ask_files(&mut self, tag: Tag, op: Op) {
@@ -22,6 +22,26 @@ impl<P: Provider> Node<P> {
             files.ask(tag, op, user.as_ref());
         }
         self.files_ready();
+    }
+
+    /// A content of the store becomes a file of the machine.
+    pub(super) fn put_file(&mut self, tag: Tag, user: &str, putting: Putting) {
+        let Putting { content, path, mode, mtime } = putting;
+        let opened = self.open_files().and_then(|()| self.store.open_whole(content));
+        match opened {
+            Ok(from) => {
+                let user = self.around.users().admit(user);
+                if let Some(files) = &mut self.files {
+                    files.put(tag, Put { from, size: content.size, path, mode, mtime }, &user);
+                }
+                self.files_ready();
+            }
+            Err(error) => {
+                let reply =
+                    Reply::Failed(Error::new(Errno::IO, format!("{path} cannot be written: {error}")));
+                self.events.push_back(Event::Answered { link: LinkId::FILES, tag, reply });
+            }
+        }
     }
 
     /// Made when it is first asked: most nodes never are.

@@ -126,6 +126,7 @@ impl Kernel {
             Purpose::Flow { group, end } => self.flow_answered(link, group, end, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
             Purpose::Fetch(chunk) => self.chunk_answered(link, chunk, reply),
+            Purpose::Put(number) => self.put_answered(number, reply),
         }
     }
 

@@ -7,12 +7,23 @@ use op::{Access, Errno, Error, Fid, Op, Result, Tag};
 
 impl Kernel {
     pub(crate) fn ask(&mut self, link: LinkId, lane: Lane, purpose: Purpose, op: Op) -> Tag {
+        self.ask_by(link, lane, purpose, |tag| Effect::Ask { link, lane, tag, op })
+    }
+
+    /// Asks by another effect than [`Effect::Ask`], which is answered like it.
+    pub(crate) fn ask_by(
+        &mut self,
+        link: LinkId,
+        lane: Lane,
+        purpose: Purpose,
+        effect: impl FnOnce(Tag) -> Effect,
+    ) -> Tag {
         self.next_ask += 1;
         let tag = Tag(self.next_ask);
         if let Some(tie) = self.cloud.links.get_mut(&link) {
             tie.asks += 1;
             self.asked.insert(tag, Asked { link, lane, purpose, stop: None });
-            self.out.push(Effect::Ask { link, lane, tag, op });
+            self.out.push(effect(tag));
         }
         tag
     }
@@ -144,7 +155,8 @@ impl Kernel {
             | Purpose::Share { .. }
             | Purpose::Flow { .. }
             | Purpose::Fan { .. }
-            | Purpose::Fetch(_) => {}
+            | Purpose::Fetch(_)
+            | Purpose::Put(_) => {}
         }
         self.ask(link, lane, Purpose::Flush { old }, Op::Flush { tag: old });
     }

@@ -199,6 +199,7 @@ impl Kernel {
         }
         self.parked.notify(On::Content(no));
         if whole {
+            self.put_whole(no);
             for id in self.pinned_by(no) {
                 self.launch_if_ready(id);
             }
@@ -228,6 +229,7 @@ impl Kernel {
                 all.retain(|of| *of != no);
             }
         }
+        self.put_lost(no, error);
         let Some(entry) = self.store.remove(no) else { return };
         let name = entry.content.to_string();
         self.failed(

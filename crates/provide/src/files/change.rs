@@ -4,7 +4,7 @@ use super::file::{File, Sys, open_flags, path_bytes, step_name};
 use super::{name, stat};
 use op::{Access, Reply, SetStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 impl File {
@@ -89,6 +89,12 @@ impl File {
         if step_name(name)? == ".." {
             return Err(rustix::io::Errno::BUSY);
         }
+        // Nobody who copies a file means to have it in place of a device.
+        let there = rustix::fs::statat(dir, &*to, AtFlags::SYMLINK_NOFOLLOW);
+        let kind = there.map(|there| FileType::from_raw_mode(there.st_mode));
+        if matches!(kind, Ok(FileType::CharacterDevice | FileType::BlockDevice)) {
+            return Err(rustix::io::Errno::BUSY);
+        }
         match rename(name.as_bytes()) {
             Err(rustix::io::Errno::NOENT) if let Some(bytes) = name::bytes(name) => rename(&bytes),
             result => result,
@@ -99,25 +105,29 @@ impl File {
     /// Removes the name by which the file was found, if that still is this file's.
     pub(super) fn remove(&self) -> Sys<()> {
         let is = rustix::fs::fstat(self.at())?;
-        let path = path_bytes(self.at())?;
-        let slash = path.iter().rposition(|byte| *byte == b'/').ok_or(rustix::io::Errno::STALE)?;
-        let (above, name) = (&path[..=slash], &path[slash + 1..]);
-        if name.is_empty() {
-            return Err(rustix::io::Errno::BUSY);
-        }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = rustix::fs::open(above, flags, Mode::empty())?;
-        let there = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let (above, name) = above(&path_bytes(self.at())?)?;
+        let there = rustix::fs::statat(&above, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
         if (there.st_dev, there.st_ino) != (is.st_dev, is.st_ino) {
             return Err(rustix::io::Errno::STALE);
         }
         let dir = FileType::from_raw_mode(is.st_mode) == FileType::Directory;
-        rustix::fs::unlinkat(&above, name, if dir { AtFlags::REMOVEDIR } else { AtFlags::empty() })
+        rustix::fs::unlinkat(&above, &*name, if dir { AtFlags::REMOVEDIR } else { AtFlags::empty() })
     }
 }
 
+/// The directory of a path that the kernel has told, and the last name.
+pub(super) fn above(path: &[u8]) -> Sys<(OwnedFd, Vec<u8>)> {
+    let slash = path.iter().rposition(|byte| *byte == b'/').ok_or(rustix::io::Errno::STALE)?;
+    let (above, name) = (&path[..=slash], &path[slash + 1..]);
+    if name.is_empty() {
+        return Err(rustix::io::Errno::BUSY);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok((rustix::fs::open(above, flags, Mode::empty())?, name.to_vec()))
+}
+
 /// The bytes of a name that something is to have.
-fn new_name(name: &str) -> Sys<Vec<u8>> {
+pub(super) fn new_name(name: &str) -> Sys<Vec<u8>> {
     let name = step_name(name)?;
     if name == ".." {
         return Err(rustix::io::Errno::EXIST);

@@ -5,6 +5,7 @@
 //! It is opened through `/proc/self/fd`, which is where Linux lets such a descriptor be opened with rights checked.
 
 use super::name::{self, Names};
+use super::put::Put;
 use super::{limits, listing, stat};
 use op::{Access, Errno, Error, FileKind, Op, Qid, Reply, Shape, User};
 use rustix::buffer::spare_capacity;
@@ -51,6 +52,8 @@ pub(super) struct Task {
     pub(super) stay: bool,
     /// The file of its second fid.
     pub(super) other: Option<Arc<OwnedFd>>,
+    /// It is this instead of what `op` says.
+    pub(super) put: Option<Box<Put>>,
 }
 
 /// For whom, and what a thread keeps from request to request.
@@ -67,6 +70,9 @@ impl Outcome {
 
 /// Carries a request out. A `file` that is `None` afterwards is one that was given up, or never was.
 pub(super) fn carry_out(task: &mut Task, file: &mut Option<Box<File>>, asking: &mut Asking<'_>) -> Outcome {
+    if let Some(put) = task.put.take() {
+        return put.carry_out(asking);
+    }
     if let Op::Attach { tree, .. } = &task.op {
         let plain = tree == "plain";
         return match File::root(plain) {
@@ -144,7 +150,7 @@ pub(super) fn carry_out(task: &mut Task, file: &mut Option<Box<File>>, asking: &
 }
 
 /// What a name in a directory is called.
-fn below(dir: &str, name: &str) -> String {
+pub(super) fn below(dir: &str, name: &str) -> String {
     format!("{}/{name}", dir.trim_end_matches('/'))
 }
 
@@ -153,7 +159,7 @@ fn refused(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Rep
     Reply::Failed(sentence(errno, user, what, path))
 }
 
-fn sentence(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Error {
+pub(super) fn sentence(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Error {
     let number = Errno(u16::try_from(errno.raw_os_error()).unwrap_or(Errno::IO.0));
     let why = match number {
         Errno::NXIO => "there is nobody at the other end, or no such device".to_string(),
@@ -178,7 +184,7 @@ pub(super) fn step_name(name: &str) -> Sys<&str> {
 }
 
 impl File {
-    fn root(plain: bool) -> Sys<(File, Qid)> {
+    pub(super) fn root(plain: bool) -> Sys<(File, Qid)> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let at = rustix::fs::open("/", flags, Mode::empty())?;
         let qid = stat::qid(&rustix::fs::fstat(&at)?);
@@ -220,7 +226,7 @@ impl File {
         Ok((qids, Some(File { at, plain: self.plain, open: None })))
     }
 
-    fn step(&self, at: BorrowedFd<'_>, name: &str) -> Sys<(OwnedFd, Qid)> {
+    pub(super) fn step(&self, at: BorrowedFd<'_>, name: &str) -> Sys<(OwnedFd, Qid)> {
         let name = step_name(name)?;
         let found = match self.look_up(at, name.as_bytes()) {
             Err(rustix::io::Errno::NOENT) if let Some(bytes) = name::bytes(name) => self.look_up(at, &bytes),

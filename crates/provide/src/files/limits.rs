@@ -36,6 +36,14 @@ pub const LIST: u32 = 4096;
 pub const STEPS: usize = 64;
 /// Bytes of one name.
 pub const NAME: usize = 255;
+/// Steps of a path that a content is put at.
+pub const DEPTH: usize = 512;
+/// Names that are tried for what is written beside a file.
+pub const NAMES_TRIED: usize = 64;
+/// Bytes that the kernel copies at once, so that what is given up ends.
+pub const COPY: usize = 64 << 20;
+/// Bytes of the buffer of a copy that the kernel cannot make.
+pub const PUMP: usize = 256 << 10;
 /// How often in a row a file may say that it is ready and then not be, before a thread waits for it.
 pub const FALSE_ALARMS: u32 = 8;
 /// How long the names of users and groups are believed.

@@ -11,7 +11,7 @@ use std::time::Instant;
 const FIRST: u32 = 0xF780;
 
 /// A name or the target of a link as text, from which [`bytes`] makes the same bytes again.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -23,7 +23,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
 }
 
 /// The bytes that were shown as this; `None` if it is text through and through.
-pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
     let byte =
         |c: char| u32::from(c).checked_sub(FIRST).and_then(|n| u8::try_from(n).ok()).filter(|n| *n < 0x80);
     text.chars().any(|c| byte(c).is_some()).then(|| {

@@ -12,6 +12,7 @@
 
 use super::crew::{Landed, Order};
 use super::file::{File, Outcome, Task};
+use super::put::Put;
 use super::{Files, limits};
 use op::{Errno, Error, Fid, Op, Reply, Tag, User};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -40,13 +41,19 @@ pub(super) struct Job {
 impl Job {
     /// The turn of a second fid: what was asked of it before is done by then.
     pub(super) fn lending(slot: u64, tag: Tag) -> Job {
-        let task = Task { op: Op::Stat { fid: Fid(0) }, done: 0, stay: false, other: None };
+        let task = Task { op: Op::Stat { fid: Fid(0) }, done: 0, stay: false, other: None, put: None };
         Job { tag: None, task, cost: 0, makes: None, woken: 0, wants: false, lends: Some((slot, tag)) }
+    }
+
+    /// A content becomes a file.
+    pub(super) fn putting(tag: Tag, put: Box<Put>) -> Job {
+        let task = Task { op: Op::Stat { fid: Fid(0) }, done: 0, stay: false, other: None, put: Some(put) };
+        Job { tag: Some(tag), task, cost: 0, makes: None, woken: 0, wants: false, lends: None }
     }
 
     /// Nobody waits for it: the file is closed.
     pub(super) fn closing() -> Job {
-        let task = Task { op: Op::Clunk { fid: Fid(0) }, done: 0, stay: false, other: None };
+        let task = Task { op: Op::Clunk { fid: Fid(0) }, done: 0, stay: false, other: None, put: None };
         Job { tag: None, task, cost: 0, makes: None, woken: 0, wants: false, lends: None }
     }
 }
@@ -82,9 +89,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(fid: Fid, user: Arc<User>, unborn: bool) -> Slot {
+    pub(super) fn new(fid: Option<Fid>, user: Arc<User>, unborn: bool) -> Slot {
         Slot {
-            fid: Some(fid),
+            fid,
             user,
             unborn,
             attached: false,

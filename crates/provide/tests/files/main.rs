@@ -5,5 +5,6 @@ mod asking;
 mod basics;
 mod bounds;
 mod names;
+mod put;
 mod waits;
 mod whose;

@@ -28,6 +28,8 @@ pub(crate) enum Due {
     Admit(usize, u32, String),
     /// The machine's files answer.
     File(usize, u32, Tag),
+    /// A content has become a file.
+    Put(usize, u32, Tag),
     /// A program goes on; in whichever life of its node.
     Program(usize, SessionId, Step),
 }
@@ -44,6 +46,7 @@ impl Cloud {
             | Due::Pay(at, _)
             | Due::Admit(at, ..)
             | Due::File(at, ..)
+            | Due::Put(at, ..)
             | Due::Program(at, ..) => *at,
         }
     }
@@ -73,7 +76,12 @@ impl Cloud {
                     self.carry_out(at, done);
                 }
             }
-            Due::Dial(_, of) | Due::Pay(_, of) | Due::Admit(_, of, _) | Due::File(_, of, _) if of != age => {}
+            Due::Dial(_, of)
+            | Due::Pay(_, of)
+            | Due::Admit(_, of, _)
+            | Due::File(_, of, _)
+            | Due::Put(_, of, _)
+                if of != age => {}
             Due::Dial(..) => self.dial(at),
             Due::Pay(..) => {
                 self.hosts[at].owed -= 1;
@@ -86,6 +94,7 @@ impl Cloud {
                 self.event(at, Event::Admitted(name, user));
             }
             Due::File(_, _, tag) => self.file(at, tag),
+            Due::Put(_, _, tag) => self.put(at, tag),
         }
     }
 
@@ -101,6 +110,11 @@ impl Cloud {
                 Effect::Ask { link: LinkId::FILES, lane, tag, op } => {
                     assert_eq!(lane, Lane::Bulk, "files are asked on the lane for streams: {op:?}");
                     self.ask_files(at, tag, &op);
+                }
+                Effect::Put { tag, putting, .. } => {
+                    let (age, span) = (self.hosts[at].age, self.transit());
+                    self.hosts[at].puts.insert(tag, putting);
+                    self.later(span, Due::Put(at, age, tag));
                 }
                 Effect::Ask { link, lane, tag, op } => self.ask_over(at, link, lane, tag, op),
                 Effect::News(link, news) => {
@@ -210,6 +224,17 @@ impl Cloud {
         host.files_last = host.files_last.max(self.clock.mono + span);
         let (when, age) = (host.files_last, host.age);
         self.at(when, Due::File(at, age, tag));
+    }
+
+    fn put(&mut self, at: usize, tag: Tag) {
+        let host = &mut self.hosts[at];
+        let Some(putting) = host.puts.remove(&tag) else { return };
+        let reply = match host.world.store.bytes_of(putting.content) {
+            Some(data) => host.files.put(&putting.path, data),
+            None => op::Reply::errno(op::Errno::IO),
+        };
+        self.counters.count("a content became a file");
+        self.event(at, Event::Answered { link: LinkId::FILES, tag, reply });
     }
 
     fn file(&mut self, at: usize, tag: Tag) {

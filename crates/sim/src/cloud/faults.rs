@@ -209,6 +209,7 @@ impl Cloud {
         host.links.clear();
         host.callers.clear();
         host.file_asks = Default::default();
+        host.puts.clear();
         host.files.hangup();
         self.clients.iter_mut().filter(|client| client.node == at).for_each(|client| client.gone = true);
         // Programs do not stop with their node.

@@ -196,6 +196,20 @@ impl Files {
         })
     }
 
+    /// A content becomes a file, whole.
+    pub(super) fn put(&mut self, path: &str, data: &[u8]) -> Reply {
+        let path = path.trim_matches('/');
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        match (self.tree.get(above), self.tree.get(path)) {
+            (Some(None), None | Some(Some(_))) => {
+                self.tree.insert(path.into(), Some(data.to_vec()));
+                Reply::Done
+            }
+            (Some(None), Some(None)) => Reply::errno(Errno::ISDIR),
+            _ => Reply::errno(Errno::NOENT),
+        }
+    }
+
     /// Fids that are held.
     pub fn fids(&self) -> usize {
         self.fids.len()

@@ -2,8 +2,8 @@
 
 use super::{carry::Due, files::Files, link::Asks};
 use crate::world::World;
-use kernel::{ClientId, LinkId};
-use op::{Act, Mono, NodeId};
+use kernel::{ClientId, LinkId, Putting};
+use op::{Act, Mono, NodeId, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node is to be.
@@ -69,6 +69,8 @@ pub struct Host {
     /// The other ends, as clients.
     pub(super) callers: BTreeMap<ClientId, (usize, usize)>,
     pub(super) file_asks: Asks,
+    /// Contents that become files.
+    pub(super) puts: BTreeMap<Tag, Putting>,
     /// When the last of them is answered.
     pub(super) files_last: Mono,
     pub(super) next_link: u64,

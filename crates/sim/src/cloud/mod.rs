@@ -155,6 +155,7 @@ impl Cloud {
             links: BTreeMap::new(),
             callers: BTreeMap::new(),
             file_asks: Asks::default(),
+            puts: BTreeMap::new(),
             files_last: Mono::default(),
             next_link: 0,
             foreign: Vec::new(),
