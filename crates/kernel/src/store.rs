@@ -52,7 +52,7 @@ pub(crate) struct Store {
     again: BTreeSet<(Mono, u64)>,
     /// What sessions use.
     pins: BTreeMap<SessionId, Vec<u64>>,
-    /// Contents that become files of the machine; and of these, those that the host is asked for.
+    /// What becomes files of the machine; of these, what the host is asked for.
     placings: BTreeMap<u64, Placing>,
     put_asked: BTreeSet<u64>,
     next_placing: u64,
@@ -204,7 +204,6 @@ impl Store {
                 entry.have <= entry.content.size && (!entry.is_whole() || entry.have == entry.content.size)
             );
         }
-        assert!(self.put_asked.iter().all(|number| self.placings.contains_key(number)));
         assert!(
             self.pins.values().flatten().all(|no| self.entries.contains_key(no)),
             "what is used is there"

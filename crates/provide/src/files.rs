@@ -22,11 +22,13 @@ mod change;
 mod crew;
 mod file;
 mod given_up;
+mod job;
 pub mod limits;
 mod listing;
 mod name;
 mod put;
 mod rights;
+mod said;
 mod slot;
 mod stat;
 
@@ -35,7 +37,8 @@ pub use self::put::Put;
 
 use self::crew::Crew;
 use self::file::Task;
-use self::slot::{Job, Slot};
+use self::job::Job;
+use self::slot::Slot;
 use op::{Errno, Error, Fid, Op, Reply, Tag, Uid, User};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};

@@ -2,7 +2,9 @@
 
 mod fetch;
 mod many;
+mod place;
 mod put;
+mod source;
 
 use crate::at::Common;
 use crate::failure::{Failure, Outcome};
@@ -19,8 +21,11 @@ pub(crate) struct Args {
     /// Directories with all that is in them
     #[arg(short, long)]
     recursive: bool,
+    /// With the times of the last change
+    #[arg(short, long)]
+    preserve: bool,
     /// How many nodes at a time
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     at_once: usize,
     /// From, and to at the end: a local file or directory, NODES:/PATH for files of nodes (n[1-64]:/tmp, gpus=1:/tmp, all:/etc/motd),
     /// uem:PATH in the tree, or - for stdin and stdout

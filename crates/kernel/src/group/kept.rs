@@ -118,7 +118,12 @@ impl Kernel {
         let text: Vec<String> = words.iter().map(|w| words::lossy(w)).collect();
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
         let (verb, id) = (*text.first()?, SessionId(text.get(1)?.parse().ok()?));
-        if !["group", "queue", "left", "pin", "share", "place", "again", "try", "replace", "unshare", "nogroup"].contains(&verb) {
+        if ![
+            "group", "queue", "left", "pin", "share", "place", "again", "try", "replace", "unshare",
+            "nogroup",
+        ]
+        .contains(&verb)
+        {
             return None;
         }
         let group = match self.sessions.get_mut(&id) {

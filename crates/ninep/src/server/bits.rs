@@ -1,7 +1,8 @@
-//! What messages say in bits and strings, to what an [`Op`](op::Op) says: names, open modes, permissions, changes.
+//! What messages say in bits and strings, to what an [`Op`](op::Op) says: names, open modes, permissions, changes; and
+//! which fids they are about.
 
-use crate::name;
 use crate::wire::{self, DMDIR, Names, Rmsg, S_IFDIR, Tmsg};
+use crate::{Dialect, NOFID, name};
 use alloc::{format, string::String, vec::Vec};
 use op::{Access, Errno, Error, SetStat, Wall};
 
@@ -99,3 +100,55 @@ pub(super) const STATFS: Rmsg<'static> = Rmsg::Statfs {
     fsid: 0,
     namelen: name::NAME_MAX as u32,
 };
+
+/// The fid that a message is about, and the one that it makes; or why it is refused whatever they are.
+pub(super) fn fids_of(message: &Tmsg<'_>, dialect: Dialect) -> Result<(Option<u32>, Option<u32>), Error> {
+    Ok(match *message {
+        // Linux takes ENOENT as "not needed".
+        Tmsg::Auth { .. } if dialect.is_linux() => return Err(Errno::NOENT.into()),
+        Tmsg::Version { .. } | Tmsg::Flush { .. } | Tmsg::Auth { .. } => {
+            return Err(Error::new(Errno::OPNOTSUPP, "no authentication required"));
+        }
+        Tmsg::Attach { afid, .. } if afid != NOFID => {
+            return Err(Error::new(Errno::BADF, "no authentication required: afid must be NOFID"));
+        }
+        Tmsg::Attach { fid, .. } => (None, Some(fid)),
+        Tmsg::Walk { fid, newfid, .. } => (Some(fid), Some(newfid).filter(|newfid| *newfid != fid)),
+        Tmsg::Open { fid, .. }
+        | Tmsg::Create { fid, .. }
+        | Tmsg::Read { fid, .. }
+        | Tmsg::Write { fid, .. }
+        | Tmsg::Clunk { fid }
+        | Tmsg::Remove { fid }
+        | Tmsg::Stat { fid }
+        | Tmsg::Wstat { fid, .. }
+        | Tmsg::Statfs { fid }
+        | Tmsg::Lopen { fid, .. }
+        | Tmsg::Lcreate { fid, .. }
+        | Tmsg::Rename { fid, .. }
+        | Tmsg::Readlink { fid }
+        | Tmsg::Getattr { fid, .. }
+        | Tmsg::Setattr { fid, .. }
+        | Tmsg::Xattrwalk { fid, .. }
+        | Tmsg::Xattrcreate { fid, .. }
+        | Tmsg::Readdir { fid, .. }
+        | Tmsg::Fsync { fid, .. }
+        | Tmsg::Lock { fid, .. }
+        | Tmsg::Getlock { fid, .. }
+        | Tmsg::Symlink { dfid: fid, .. }
+        | Tmsg::Mknod { dfid: fid, .. }
+        | Tmsg::Link { dfid: fid, .. }
+        | Tmsg::Mkdir { dfid: fid, .. }
+        | Tmsg::Renameat { olddirfid: fid, .. }
+        | Tmsg::Unlinkat { dirfid: fid, .. } => (Some(fid), None),
+    })
+}
+
+/// A second fid that a message is about.
+pub(super) fn second_fid(message: &Tmsg<'_>) -> Option<u32> {
+    match *message {
+        Tmsg::Rename { dfid, .. } => Some(dfid),
+        Tmsg::Renameat { newdirfid, .. } => Some(newdirfid),
+        _ => None,
+    }
+}

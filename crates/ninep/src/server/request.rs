@@ -1,8 +1,8 @@
 //! From a message to its first [`Op`]: what is known of a request, who may ask it now, and what it asks.
 
 use super::bits::{
-    O_NONBLOCK, STATFS, linux_access, linux_changes, new_name, plain_access, plain_changes, plain_mode,
-    plain_rename, walk_names,
+    O_NONBLOCK, STATFS, fids_of, linux_access, linux_changes, new_name, plain_access, plain_changes,
+    plain_mode, plain_rename, second_fid, walk_names,
 };
 use super::fid::op_fid;
 use super::{Claim, Conn, listing};
@@ -377,58 +377,6 @@ impl Conn {
 
     pub(super) fn request(&mut self, at: usize) -> &mut Request {
         self.requests.get_mut(at).expect("a request stands until it is closed")
-    }
-}
-
-/// The fid that a message is about, and the one that it makes; or why it is refused whatever they are.
-fn fids_of(message: &Tmsg<'_>, dialect: Dialect) -> Result<(Option<u32>, Option<u32>), Error> {
-    Ok(match *message {
-        // Linux takes ENOENT as "not needed".
-        Tmsg::Auth { .. } if dialect.is_linux() => return Err(Errno::NOENT.into()),
-        Tmsg::Version { .. } | Tmsg::Flush { .. } | Tmsg::Auth { .. } => {
-            return Err(Error::new(Errno::OPNOTSUPP, "no authentication required"));
-        }
-        Tmsg::Attach { afid, .. } if afid != NOFID => {
-            return Err(Error::new(Errno::BADF, "no authentication required: afid must be NOFID"));
-        }
-        Tmsg::Attach { fid, .. } => (None, Some(fid)),
-        Tmsg::Walk { fid, newfid, .. } => (Some(fid), Some(newfid).filter(|newfid| *newfid != fid)),
-        Tmsg::Open { fid, .. }
-        | Tmsg::Create { fid, .. }
-        | Tmsg::Read { fid, .. }
-        | Tmsg::Write { fid, .. }
-        | Tmsg::Clunk { fid }
-        | Tmsg::Remove { fid }
-        | Tmsg::Stat { fid }
-        | Tmsg::Wstat { fid, .. }
-        | Tmsg::Statfs { fid }
-        | Tmsg::Lopen { fid, .. }
-        | Tmsg::Lcreate { fid, .. }
-        | Tmsg::Rename { fid, .. }
-        | Tmsg::Readlink { fid }
-        | Tmsg::Getattr { fid, .. }
-        | Tmsg::Setattr { fid, .. }
-        | Tmsg::Xattrwalk { fid, .. }
-        | Tmsg::Xattrcreate { fid, .. }
-        | Tmsg::Readdir { fid, .. }
-        | Tmsg::Fsync { fid, .. }
-        | Tmsg::Lock { fid, .. }
-        | Tmsg::Getlock { fid, .. }
-        | Tmsg::Symlink { dfid: fid, .. }
-        | Tmsg::Mknod { dfid: fid, .. }
-        | Tmsg::Link { dfid: fid, .. }
-        | Tmsg::Mkdir { dfid: fid, .. }
-        | Tmsg::Renameat { olddirfid: fid, .. }
-        | Tmsg::Unlinkat { dirfid: fid, .. } => (Some(fid), None),
-    })
-}
-
-/// A second fid that a message is about.
-fn second_fid(message: &Tmsg<'_>) -> Option<u32> {
-    match *message {
-        Tmsg::Rename { dfid, .. } => Some(dfid),
-        Tmsg::Renameat { newdirfid, .. } => Some(newdirfid),
-        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What changes a file or its directory: making, changing attributes, renaming, removing.
 
-use super::file::{File, Sys, open_flags, path_bytes, step_name};
-use super::{name, stat};
+use super::file::{File, Sys, open_flags, path_bytes};
+use super::name::{self, step_name};
+use super::stat;
 use op::{Access, Reply, SetStat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -4,8 +4,9 @@
 //! A file is held by a descriptor that only names it (`O_PATH`): it stays the same file when it is renamed or removed.
 //! It is opened through `/proc/self/fd`, which is where Linux lets such a descriptor be opened with rights checked.
 
-use super::name::{self, Names};
+use super::name::{self, Names, step_name};
 use super::put::Put;
+use super::said::{below, refused, sentence};
 use super::{limits, listing, stat};
 use op::{Access, Errno, Error, FileKind, Op, Qid, Reply, Shape, User};
 use rustix::buffer::spare_capacity;
@@ -147,40 +148,6 @@ pub(super) fn carry_out(task: &mut Task, file: &mut Option<Box<File>>, asking: &
         Op::Attach { .. } | Op::Clunk { .. } | Op::Flush { .. } => Ok(Reply::Done),
     };
     Outcome::Answer(result.unwrap_or_else(|(errno, what)| refused(errno, asking.user, what, &held.path())))
-}
-
-/// What a name in a directory is called.
-pub(super) fn below(dir: &str, name: &str) -> String {
-    format!("{}/{name}", dir.trim_end_matches('/'))
-}
-
-/// A failure, told as a sentence.
-fn refused(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Reply {
-    Reply::Failed(sentence(errno, user, what, path))
-}
-
-pub(super) fn sentence(errno: rustix::io::Errno, user: &User, what: &str, path: &str) -> Error {
-    let number = Errno(u16::try_from(errno.raw_os_error()).unwrap_or(Errno::IO.0));
-    let why = match number {
-        Errno::NXIO => "there is nobody at the other end, or no such device".to_string(),
-        Errno::BADF => "it is not open for that".to_string(),
-        Errno::XDEV => "they are on two file systems; copy it".to_string(),
-        Errno::MFILE => "the node has no descriptors left; raise its limit (ulimit -n)".to_string(),
-        _ => {
-            std::io::Error::from(errno).to_string().split(" (os error").next().unwrap_or_default().to_string()
-        }
-    };
-    Error::new(number, format!("{} cannot {what} {path}: {why}", user.name))
-}
-
-/// A name as the kernel of this machine may be told it.
-pub(super) fn step_name(name: &str) -> Sys<&str> {
-    match name {
-        "" | "." => Err(rustix::io::Errno::NOENT),
-        _ if name.len() > limits::NAME => Err(rustix::io::Errno::NAMETOOLONG),
-        _ if name.contains(['/', '\0']) => Err(rustix::io::Errno::INVAL),
-        _ => Ok(name),
-    }
 }
 
 impl File {

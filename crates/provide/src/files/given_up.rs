@@ -1,6 +1,6 @@
 //! Requests that are given up: by whoever asked, or because nothing comes back.
 
-use super::slot::Job;
+use super::job::Job;
 use super::{Files, limits};
 use op::{Errno, Error, Op, Reply, Tag, Uid};
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! Names: of files, which are bytes and must become text; of users and groups, which are numbers.
 
+use super::file::Sys;
 use super::limits;
 use op::User;
 use std::collections::HashMap;
@@ -36,6 +37,16 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
         }
         bytes
     })
+}
+
+/// A name as the kernel of this machine may be told it.
+pub(super) fn step_name(name: &str) -> Sys<&str> {
+    match name {
+        "" | "." => Err(rustix::io::Errno::NOENT),
+        _ if name.len() > limits::NAME => Err(rustix::io::Errno::NAMETOOLONG),
+        _ if name.contains(['/', '\0']) => Err(rustix::io::Errno::INVAL),
+        _ => Ok(name),
+    }
 }
 
 /// Who owns what: from `/etc/passwd` and `/etc/group`. (Other name services may take for ever; a number says as much.)

@@ -2,8 +2,9 @@
 //! whoever reads sees the old file or the new one, and what breaks off leaves the old one.
 
 use super::change::new_name;
-use super::file::{Asking, File, Outcome, Sys, below, path_bytes, sentence};
+use super::file::{Asking, File, Outcome, Sys, path_bytes};
 use super::limits;
+use super::said::{below, sentence};
 use op::{Errno, Error, Reply, Wall};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno as Os;

@@ -81,7 +81,7 @@ fn a_file_is_there_whole_with_its_mode_and_time() {
     assert_eq!(old.metadata().unwrap().len(), data.len() as u64);
     let odd = bench.at("a\nb \u{f7ed}");
     assert_eq!(bench.put(&me(), &odd, b"x", None), Reply::Done);
-    assert_eq!(fs::metadata(bench.at("a\nb ")).is_err(), true);
+    assert!(fs::metadata(bench.at("a\nb ")).is_err());
     let name = std::os::unix::ffi::OsStringExt::from_vec(b"a\nb \xed".to_vec());
     assert_eq!(fs::read(bench.dir.path().join::<std::ffi::OsString>(name)).unwrap(), b"x");
 }

@@ -1,8 +1,8 @@
 //! Files that go along with a program: into the store of the node that we talk to, from where the others get them.
 
 use crate::failure::Failure;
-use host::client::{Connection, ROOT, WRITE};
-use op::{Content, Errno, Op};
+use host::client::{Connection, WRITE};
+use op::{Content, Errno, Fid, Op};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -25,7 +25,7 @@ pub(crate) fn lines(node: &mut Connection, files: &[OsString]) -> Result<Vec<u8>
     for file in files {
         let (path, name) = named(file)?;
         let about = |failure: Failure| failure.about(path.display());
-        let content = send(node, path).map_err(about)?;
+        let content = content(node, "self/store", path, |_| {}).map_err(about)?;
         lines.extend(format!("ns put {content} ").bytes());
         kernel::quote(name.as_bytes(), &mut lines);
         lines.extend(format!(" from={from}\n").bytes());
@@ -49,8 +49,13 @@ fn named(file: &OsStr) -> Result<(&Path, String), Failure> {
     }
 }
 
-/// Hashes a file, and sends it if the node has not got it.
-fn send(node: &mut Connection, path: &Path) -> Result<Content, Failure> {
+/// Hashes a file, and sends it to a store if that has not got it. Says what it is called as soon as the store knows of it.
+pub(crate) fn content(
+    node: &mut Connection,
+    store: &str,
+    path: &Path,
+    known: impl FnOnce(Content),
+) -> Result<Content, Failure> {
     let mut file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(Failure::new("it is a directory; put the files in it, or a tar of it"));
@@ -68,12 +73,12 @@ fn send(node: &mut Connection, path: &Path) -> Result<Content, Failure> {
         }
     }
     let content = Content { hash: *hash.finalize().as_bytes(), size };
-    let (dir, walked) = node.walk(ROOT, "self/store");
-    node.wait_for(walked)?;
+    let dir = node.go(store)?;
     let (there, found) = node.walk(dir, &content.to_string());
     if node.wait_for(found).is_ok() {
         node.clunk(there);
         node.clunk(dir);
+        known(content);
         return Ok(content);
     }
     let made = node.call(Op::Create { fid: dir, name: content.to_string(), mode: 0o444, access: WRITE });
@@ -82,17 +87,32 @@ fn send(node: &mut Connection, path: &Path) -> Result<Content, Failure> {
         // Somebody else sends it at this moment.
         Err(error) if error.errno == Errno::EXIST => {
             node.clunk(dir);
+            known(content);
             return Ok(content);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            node.clunk(dir);
+            return Err(error.into());
+        }
     }
+    known(content);
+    let sent = pour(node, dir, &mut file, buffer);
+    node.call(Op::Clunk { fid: dir })?;
+    match sent? {
+        sent if sent == size => Ok(content),
+        _ => Err(Failure::new("it has changed while it was read")),
+    }
+}
+
+/// Writes a file to an open content.
+fn pour(node: &mut Connection, fid: Fid, file: &mut File, mut buffer: Vec<u8>) -> Result<u64, Failure> {
     file.rewind()?;
     buffer.truncate(node.max_io() as usize);
     let (mut offset, mut flying) = (0, VecDeque::new());
     loop {
         let n = file.read(&mut buffer)?;
         if n > 0 {
-            flying.push_back(node.send(Op::Write { fid: dir, offset, data: buffer[..n].to_vec() }));
+            flying.push_back(node.send(Op::Write { fid, offset, data: buffer[..n].to_vec() }));
             node.flush();
             offset += n as u64;
         }
@@ -100,16 +120,14 @@ fn send(node: &mut Connection, path: &Path) -> Result<Content, Failure> {
         while flying.len() > most {
             let tag = flying.pop_front().expect("there is one");
             node.wait_for(tag).map_err(|error| match error.errno {
-                Errno::FBIG => Failure::from(error).hint("has it changed while it was read?"),
+                Errno::FBIG | Errno::BADMSG => Failure::from(error).hint("has it changed while it was read?"),
                 _ => Failure::from(error),
             })?;
         }
         if n == 0 {
-            break;
+            return Ok(offset);
         }
     }
-    node.call(Op::Clunk { fid: dir })?;
-    Ok(content)
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! Contents that become files of machines: at each node of a set, each link carrying them once, and nothing held by what fails.
+#![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
+
+use op::{Access, Content, Errno, Op, Reply, Result};
+use sim::{
+    cloud::{
+        Cloud, Plan,
+        client::{BOTH, Who},
+        model::SETTLED,
+    },
+    store::content,
+};
+use std::time::Duration;
+
+/// Nodes by number; each below the one whose number is given.
+fn cloud(parents: &[Option<usize>]) -> Cloud {
+    let mut cloud = Cloud::new(1);
+    for (at, parent) in parents.iter().enumerate() {
+        let plan = Plan::named(&format!("n{at}"));
+        match parent {
+            Some(parent) => cloud.add_below(*parent, plan),
+            None => cloud.add(plan),
+        };
+    }
+    cloud.run(SETTLED);
+    cloud
+}
+
+fn bytes(len: usize, seed: u64) -> Vec<u8> {
+    (0..len as u64).map(|at| ((at ^ seed << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect()
+}
+
+fn called(cloud: &mut Cloud, who: Who, op: Op) -> Result<Reply> {
+    match cloud.call(who, op) {
+        Reply::Failed(error) => Err(error),
+        reply => Ok(reply),
+    }
+}
+
+/// Writes a content to a node's store.
+fn put(cloud: &mut Cloud, at: usize, data: &[u8]) -> Content {
+    let (who, name) = (cloud.connect(at, "ericvh"), content(data));
+    let fid = cloud.walk(who, "self/store").unwrap();
+    let access = Access { write: true, ..Access::default() };
+    called(cloud, who, Op::Create { fid, name: name.to_string(), mode: 0o644, access }).unwrap();
+    for (at, chunk) in data.chunks(100_000).enumerate() {
+        called(cloud, who, Op::Write { fid, offset: at as u64 * 100_000, data: chunk.to_vec() }).unwrap();
+    }
+    cloud.call(who, Op::Clunk { fid });
+    cloud.hang_up(who);
+    name
+}
+
+/// Writes lines to a `ctl`.
+fn ctl(cloud: &mut Cloud, who: Who, path: &str, lines: &str) -> Result<()> {
+    let fid = cloud.open(who, path, BOTH)?;
+    let reply = called(cloud, who, Op::Write { fid, offset: 0, data: lines.as_bytes().to_vec() });
+    cloud.call(who, Op::Clunk { fid });
+    reply.map(drop)
+}
+
+#[test]
+fn a_content_becomes_a_file_at_each_node_of_a_set_and_each_link_carries_it_once() {
+    let mut cloud = cloud(&[None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]);
+    let data = bytes(3_000_000, 5);
+    let what = put(&mut cloud, 3, &data);
+    let who = cloud.connect(3, "ericvh");
+    for round in ["one", "two"] {
+        ctl(&mut cloud, who, "ctl", &format!("put {what} /tmp/{round} from=n3 mode=600\n")).unwrap();
+        for host in &cloud.hosts {
+            let file = host.files.get(&format!("tmp/{round}"));
+            assert!(file == Some(&data[..]), "{}", host.plan.name);
+        }
+        let size = data.len() as u64;
+        let once = [(0, 2), (1, 0), (1, 4), (2, 5), (2, 6), (3, 1)].map(|way| (way, size));
+        assert_eq!(cloud.carried, once.into(), "{round}");
+    }
+    // One alone, and what it says when it cannot; the other lines of the write are not run then.
+    ctl(&mut cloud, who, "net/n6/ctl", &format!("put {what} /tmp/three\n")).unwrap();
+    assert!(cloud.hosts[6].files.get("tmp/three").is_some());
+    let wrong = format!("put {what} /no/such\nput {what} /tmp/four\n");
+    assert_eq!(ctl(&mut cloud, who, "net/n6/ctl", &wrong).unwrap_err().errno, Errno::NOENT);
+    assert!(cloud.hosts[6].files.get("tmp/four").is_none());
+    let all = ctl(&mut cloud, who, "ctl", &format!("put {what} /no/such from=n3\n")).unwrap_err();
+    assert!(all.cause.contains("7 failed"), "{all}");
+    let dir = ctl(&mut cloud, who, "net/n5/ctl", &format!("put {what} /tmp\n")).unwrap_err();
+    assert_eq!(dir.errno, Errno::ISDIR);
+    let nowhere = format!("put {} /tmp/x from=n3\n", content(b"nobody has it"));
+    assert_eq!(ctl(&mut cloud, who, "net/n5/ctl", &nowhere).unwrap_err().errno, Errno::NOENT);
+    cloud.check();
+}
+
+#[test]
+fn a_put_that_is_given_up_or_loses_its_link_holds_nothing() {
+    let mut cloud = cloud(&[None, Some(0), Some(1)]);
+    let what = put(&mut cloud, 0, &bytes(2_000_000, 6));
+    let line = format!("put {what} /tmp/x from=n0\n");
+    let who = cloud.connect(0, "ericvh");
+    let fid = cloud.open(who, "net/n2/ctl", BOTH).unwrap();
+    let tag = cloud.ask(who, Op::Write { fid, offset: 0, data: line.clone().into_bytes() });
+    cloud.run(Duration::from_millis(3));
+    cloud.call(who, Op::Flush { tag });
+    cloud.run(SETTLED);
+    cloud.check();
+    assert!(cloud.hosts[2].files.get("tmp/x").is_none());
+    // In its last part no newline: nobody is told, and it is done.
+    let fid = cloud.open(who, "net/n2/ctl", BOTH).unwrap();
+    let data = format!("put {what} /tmp/y from=n0").into_bytes();
+    cloud.call(who, Op::Write { fid, offset: 0, data });
+    cloud.call(who, Op::Clunk { fid });
+    cloud.run(SETTLED);
+    assert!(cloud.hosts[2].files.get("tmp/y").is_some());
+    // The node in the middle dies while it comes.
+    let other = put(&mut cloud, 0, &bytes(3_000_000, 7));
+    let fid = cloud.open(who, "net/n2/ctl", BOTH).unwrap();
+    let line = format!("put {other} /tmp/z from=n0\n");
+    let tag = cloud.ask(who, Op::Write { fid, offset: 0, data: line.into_bytes() });
+    cloud.run(Duration::from_millis(3));
+    cloud.kill(1);
+    cloud.run(SETTLED);
+    assert!(matches!(cloud.reply(who, tag), Some(Reply::Failed(_))));
+    cloud.restart(1);
+    cloud.run(Duration::from_secs(30));
+    cloud.check();
+}
+
+#[test]
+fn who_offers_no_files_is_put_none_and_the_others_are() {
+    let mut cloud = Cloud::new(1);
+    cloud.add(Plan::named("n0"));
+    cloud.add_below(0, Plan { fs: false, ..Plan::named("n1") });
+    cloud.add_below(0, Plan::named("n2"));
+    cloud.run(SETTLED);
+    let what = put(&mut cloud, 2, b"hello");
+    let who = cloud.connect(2, "ericvh");
+    let refused = ctl(&mut cloud, who, "ctl", &format!("put {what} /tmp/x from=n2\n")).unwrap_err();
+    assert!(refused.cause.contains("n1") && refused.cause.contains("uem up --fs"), "{refused}");
+    for (at, has) in [(0, true), (1, false), (2, true)] {
+        assert_eq!(cloud.hosts[at].files.get("tmp/x").is_some(), has, "n{at}");
+    }
+    cloud.check();
+}
