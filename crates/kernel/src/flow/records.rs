@@ -107,7 +107,10 @@ impl Records {
         match self {
             Records::Line => record.strip_suffix(b"\n").unwrap_or(record),
             Records::Nul => record.strip_suffix(b"\0").unwrap_or(record),
-            Records::Blank => record.trim_ascii_end(),
+            Records::Blank => {
+                let end = record.iter().rposition(|b| *b != b'\n').map_or(0, |at| at + 1);
+                &record[..end]
+            }
             Records::Len32 => record.get(4..).unwrap_or_default(),
             Records::Regex(_) => record,
         }

@@ -174,7 +174,11 @@ pub(super) fn sent(rng: &mut Rng, size: u32, way: Way, kind: Kind) -> Sent {
         let ranks: Vec<u32> = match way {
             Way::Broadcast => (0..size).collect(),
             Way::Robin => vec![at as u32 % size],
-            Way::Hash => vec![(fnv(&body) % u64::from(size)) as u32],
+            Way::Hash => {
+                // What a pattern ends is not told apart from its end.
+                let end = if kind == Kind::Regex { kind.end() } else { b"" };
+                vec![(fnv(&[&body, end].concat()) % u64::from(size)) as u32]
+            }
             Way::HashKey => {
                 let text = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
                 let key = text.split_whitespace().nth(1).unwrap_or_default().to_string();
