@@ -185,6 +185,7 @@ pub(crate) fn limit(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
     if let Some(live) = k.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) {
         live.setup.limits = limits;
     }
+    k.flow_has_room(id);
     if runs {
         k.set_timer(id, crate::life::Timer::Wall, wall);
         k.out.push(Effect::Act(Act::Limit { session: id, limits }));
@@ -314,6 +315,7 @@ pub(crate) fn roll(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> R
     let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
     if let Some(live) = &mut session.live {
         live.roll = true;
+        k.flow_has_room(id);
         k.touch(id);
     }
     Ok(Step::Done)

@@ -156,6 +156,12 @@ impl Flow {
         self.reduces[stream as usize].is_some()
     }
 
+    /// Bytes that are on their way.
+    pub(crate) fn held(&self) -> usize {
+        let out: usize = self.collects.iter().flatten().map(|collect| collect.held()).sum();
+        out + self.feed.as_ref().map_or(0, |feed| feed.held())
+    }
+
     /// Whether there is a spool.
     pub(crate) fn wrote(&self) -> bool {
         self.collects.iter().flatten().any(|collect| collect.wrote())
@@ -321,6 +327,13 @@ impl Kernel {
             self.tell_share_plainly(id, no, b"whole");
         }
         self.feed_share_back(id, no);
+        self.flows.insert(id);
+    }
+
+    /// A group's output may have room again.
+    pub(crate) fn flow_has_room(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|s| s.flow.is_some()) else { return };
+        session.output.iter_mut().for_each(|out| out.full = false);
         self.flows.insert(id);
     }
 

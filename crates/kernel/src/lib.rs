@@ -275,6 +275,11 @@ impl Kernel {
         (self.sessions.len(), self.running)
     }
 
+    /// Bytes of groups' stdin and outputs that are held here on their way; for tests of what is bounded.
+    pub fn flowing(&self) -> usize {
+        self.sessions.values().filter_map(|s| s.flow.as_deref()).map(flow::Flow::held).sum()
+    }
+
     /// Requests to other nodes that are not answered; for tests of leaks.
     pub fn asked(&self) -> usize {
         self.asked.len()

@@ -543,7 +543,9 @@ impl Kernel {
         }
         let slowest =
             live.readers.iter().filter(|(r, _)| r.2 == stream).map(|(_, at)| *at).min().unwrap_or(0);
-        if slowest >= out.trimmed + limits::ROLL {
+        // Sooner, where less is kept: else what is full would wait for room, and the room for what is full.
+        let step = live.setup.limits.output.map_or(limits::ROLL, |most| limits::ROLL.min(most.div_ceil(2)));
+        if slowest >= out.trimmed + step && slowest > out.trimmed {
             session.out_mut(stream).trimmed = slowest;
             session.out_mut(stream).full = false;
             // After a restart, nobody may be promised what is gone.

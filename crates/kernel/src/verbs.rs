@@ -801,8 +801,14 @@ impl Kernel {
                 let members =
                     || session.members.iter().filter(|(rank, _)| ranks.is_none_or(|r| r.contains(**rank)));
                 let members = || members().map(|(_, id)| *id);
+                let own = session.group.as_deref().is_some_and(|group| !group.is_share);
                 Ok(match reach {
                     _ if !session.is_group() => alloc::vec![id],
+                    // A group has output too; a share's is only on its way. Those that have ended cannot be told any more.
+                    _ if ranks.is_none() && matches!(verb, "limit" | "roll") => {
+                        let live = |id: &SessionId| self.sessions.get(id).is_some_and(|s| s.live.is_some());
+                        members().filter(live).chain(own.then_some(id)).collect()
+                    }
                     Reach::Whole | Reach::AllWhole if ranks.is_none() => alloc::vec![id],
                     // When none of them is left, what their output still goes through.
                     Reach::Running if ranks.is_none() && !members().any(|id| runs(&id)) => {

@@ -78,6 +78,10 @@ impl Collect {
         self.shares.values().filter_map(|share| share.channel).collect()
     }
 
+    pub(super) fn held(&self) -> usize {
+        self.merge.bytes()
+    }
+
     pub(super) fn wrote(&self) -> bool {
         self.written > 0
     }

@@ -195,6 +195,13 @@ impl Deal {
         self.dests.values().all(|dest| dest.waiting < limits::DEALT)
     }
 
+    /// Bytes that are held; what goes to everybody counts for each.
+    pub(crate) fn held(&self) -> usize {
+        let piles: usize = self.piles.values().map(|(pile, _)| pile.len()).sum();
+        let waiting: usize = self.dests.values().map(|dest| dest.waiting).sum();
+        waiting + piles + self.head.len() + self.rest.len()
+    }
+
     /// Whose stdin is full.
     pub(crate) fn waits_for(&self) -> RankSet {
         let mut full = RankSet::new();

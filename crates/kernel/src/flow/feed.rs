@@ -42,6 +42,10 @@ impl Feed {
         self.shares.values().filter_map(|share| share.channel).collect()
     }
 
+    pub(super) fn held(&self) -> usize {
+        self.deal.held() + self.shares.values().map(|share| share.rest.len()).sum::<usize>()
+    }
+
     pub(super) fn waits_for(&self) -> RankSet {
         self.deal.waits_for()
     }

@@ -120,6 +120,11 @@ impl Merge {
         }
     }
 
+    /// Bytes that are held, with those that wait for the spool.
+    pub(crate) fn bytes(&self) -> usize {
+        self.held + self.out.len() + self.fold.bytes()
+    }
+
     /// A member whose bytes will be pushed.
     pub(crate) fn add_member(&mut self, id: SourceId, rank: Rank) {
         let source = match self.form.order {

@@ -63,6 +63,11 @@ impl Fold {
         self.open.is_empty() || self.open.contains_key(&id)
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.open.values().map(|(data, _)| data.len()).sum::<usize>()
+    }
+
     /// Whether all outputs so far are whole.
     pub(super) fn is_between(&self) -> bool {
         self.open.is_empty()
