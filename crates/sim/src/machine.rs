@@ -16,6 +16,8 @@ pub trait Machine {
     fn fids(&self) -> usize;
     /// Sessions that are remembered, and how many of them run.
     fn sessions(&self) -> (usize, usize);
+    /// Bytes of groups that are held on their way.
+    fn flowing(&self) -> usize;
 }
 
 impl Machine for Kernel {
@@ -37,6 +39,10 @@ impl Machine for Kernel {
 
     fn sessions(&self) -> (usize, usize) {
         Kernel::sessions(self)
+    }
+
+    fn flowing(&self) -> usize {
+        Kernel::flowing(self)
     }
 }
 

@@ -299,4 +299,8 @@ impl Machine for Mutant {
     fn sessions(&self) -> (usize, usize) {
         self.kernel.sessions()
     }
+
+    fn flowing(&self) -> usize {
+        self.kernel.flowing()
+    }
 }

@@ -24,6 +24,10 @@ use std::time::Duration;
 /// No longer than this is a node away: its group's lease is 60 s.
 const AWAY: Duration = Duration::from_secs(8);
 
+/// A node holds no more for each that it feeds or collects from: what waits for it, what of it waits, a record, and what was written
+/// at once.
+pub const HELD: usize = kernel::limits::DEALT + kernel::limits::FLOW + kernel::limits::RECORD + (1 << 20);
+
 /// All of a run is over by then, of the cloud's time.
 const OVER: Duration = Duration::from_secs(900);
 
@@ -75,6 +79,8 @@ struct Run {
     cloud: Cloud,
     back: Vec<(Mono, Option<usize>)>,
     faults: bool,
+    /// Of the group.
+    size: u32,
     trace: Trace,
 }
 
@@ -94,7 +100,7 @@ impl Traced for Run {
 /// If anything is not as it must be. What happened last is printed before.
 pub fn run(seed: u64, wrap: Wrap) -> Counters {
     let mut run =
-        Run { cloud: Cloud::of(seed, wrap), back: Vec::new(), faults: false, trace: Trace::of(120) };
+        Run { cloud: Cloud::of(seed, wrap), back: Vec::new(), faults: false, size: 0, trace: Trace::of(120) };
     seeded::play(&mut run, (seed, "cloud_flows"), Run::play);
     run.cloud.counters
 }
@@ -138,6 +144,7 @@ impl Run {
         let home = self.cloud.rng.usize(0..self.cloud.hosts.len());
         let rng = &mut self.cloud.rng;
         let size = rng.u32(1..=slots + 1);
+        self.size = size;
         let (way, kind, form) = records::random(rng, self.faults);
         let sent = records::sent(rng, size, way, kind);
         let prog = match rng.u32(0..4) {
@@ -352,6 +359,11 @@ impl Run {
         loop {
             let next = self.back.iter().map(|(at, _)| *at).fold(until, Mono::min);
             self.cloud.run(next.since(self.cloud.clock.mono));
+            for host in &self.cloud.hosts {
+                let held = host.world.machine().flowing();
+                let most = HELD * (self.size as usize + self.cloud.hosts.len());
+                assert!(held <= most, "{} holds {held} bytes that flow", host.plan.name);
+            }
             let now = self.cloud.clock.mono;
             let (due, back) = self.back.drain(..).partition(|(at, _)| *at <= now);
             self.back = back;

@@ -241,7 +241,7 @@ fn nodes_of(cloud: &mut Cloud, who: Who, from: usize, quiet: &Quiet) {
     }
     if !quiet.exact {
         // Those that are down are in it too, wherever they stand.
-        how.retain(|modifier| !matches!(modifier, Modifier::Limit(_)));
+        how.retain(|modifier| !matches!(modifier, Modifier::Limit(_) | Modifier::Spread(_)));
     }
     let mut path = format!("{place}/{}", path(&terms));
     how.iter().for_each(|modifier| path = format!("{path}/{}", modifier.text()));
