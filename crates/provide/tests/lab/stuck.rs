@@ -212,7 +212,10 @@ fn starts_in_threads_by_the_hundred() {
         return println!("NOT TESTED: only root starts programs of others");
     }
     let mut world = World::new();
-    let sessions: Vec<SessionId> = (0..crate::world::very_many())
+    // Until it lands, a start has the program's ends of its pipes open as well. On a machine that is busy with other things, all of
+    // them may be on their way at the same time.
+    let most = crate::world::very_many() * 3 / 4;
+    let sessions: Vec<SessionId> = (0..most)
         .map(|n| {
             let script = format!("read x; echo {n} $x; exit {}", n % 200);
             let session = world.start_with(&["sh", "-c", &script], |launch| launch.user = user(65534));

@@ -102,7 +102,11 @@ impl World {
     }
 
     pub(crate) fn exit(&mut self, session: SessionId) -> Exit {
-        self.until("Exited", |world| world.exited(session))
+        self.until("Exited", |world| {
+            let refused = |tell: &&Tell| matches!(tell, Tell::Refused { session: of, .. } if *of == session);
+            assert_eq!(world.tells.iter().find(refused), None, "it never ran");
+            world.exited(session)
+        })
     }
 
     pub(crate) fn exited(&self, session: SessionId) -> Option<Exit> {
