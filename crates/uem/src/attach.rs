@@ -5,12 +5,12 @@ use crate::console::feed::{Fed, Feed};
 use crate::console::outlet::Outlet;
 use crate::console::signals::{Came, Signals};
 use crate::console::terminal::{self, Raw};
+use crate::console::wait::wait;
 use crate::failure::{Failure, Outcome, say};
 use crate::id::Id;
 use crate::tree;
 use host::client::{BOTH, Connection, READ, WRITE};
 use op::{Fid, Op, Reply, Tag};
-use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
 
 /// Take part in a session: see what it writes, type what it reads; ^] leaves it running
@@ -160,27 +160,12 @@ impl Console {
     }
 
     fn wait_for_something(&mut self) -> Result<(), Failure> {
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, self.node.wants_write());
-        let mut fds = vec![PollFd::from_borrowed_fd(self.node.fd(), flags)];
-        fds.push(PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN));
-        if self.out.waiting() > 0 {
-            fds.push(PollFd::from_borrowed_fd(self.out.fd(), PollFlags::OUT));
-        }
-        let stdin = self.feed.fd().filter(|_| self.status.is_none());
-        let at = fds.len();
-        fds.extend(stdin.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(std::io::Error::from(errno).into()),
-        }
-        let (signals, stdin) =
-            (!fds[1].revents().is_empty(), fds.get(at).is_some_and(|fd| !fd.revents().is_empty()));
-        self.node.receive();
-        if signals {
+        let feed = Some(&self.feed).filter(|_| self.status.is_none());
+        let ready = wait(&mut self.node, &self.signals, feed, [&self.out], None)?;
+        if ready.signals {
             self.take_signals();
         }
-        if stdin {
+        if ready.stdin {
             self.take_stdin();
         }
         Ok(())

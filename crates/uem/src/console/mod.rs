@@ -4,3 +4,4 @@ pub(crate) mod feed;
 pub(crate) mod outlet;
 pub(crate) mod signals;
 pub(crate) mod terminal;
+pub(crate) mod wait;

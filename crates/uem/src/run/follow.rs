@@ -10,20 +10,18 @@ use crate::console::feed::{Fed, Feed};
 use crate::console::outlet::Outlet;
 use crate::console::signals::{Came, Signals, stop_self};
 use crate::console::terminal::{self, Raw};
+use crate::console::wait::wait;
 use crate::failure::{BROKEN_PIPE, Failure, Outcome, TIMED_OUT, say};
 use crate::on::On;
 use crate::tree::{self, Record};
 use host::client::Connection;
 use op::{Errno, Op, Reply, Tag};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bytes that wait for a slow reader of ours before no more is asked of the node.
 const PENDING: usize = 1 << 20;
-/// How often a terminal in the background is looked at.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// What a request is about.
 enum Want {
@@ -329,34 +327,14 @@ impl<'a> Run<'a> {
     }
 
     fn wait_for_something(&mut self) -> Result<(), Failure> {
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, self.node.wants_write());
-        let mut fds = vec![PollFd::from_borrowed_fd(self.node.fd(), flags)];
-        fds.push(PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN));
         let hungry = self.started && self.ended.is_none() && !self.cut_off;
-        let stdin = self.feed.fd().filter(|_| hungry).map(|fd| {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            fds.len() - 1
-        });
-        for out in self.outputs.iter().filter(|out| out.outlet.waiting() > 0) {
-            fds.push(PollFd::from_borrowed_fd(out.outlet.fd(), PollFlags::OUT));
-        }
-        let left = self.deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let look = (hungry && self.feed.in_background()).then_some(LOOK);
-        let timeout = [left, look].into_iter().flatten().min().and_then(|span| Timespec::try_from(span).ok());
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(std::io::Error::from(errno).into()),
-        }
-        let ready = |at: usize| !fds[at].revents().is_empty();
-        let (node, signals, stdin) = (ready(0), ready(1), stdin.is_some_and(ready));
-        if node {
-            self.node.receive();
-        }
-        if signals {
+        let feed = Some(&self.feed).filter(|_| hungry);
+        let outlets = self.outputs.iter().map(|out| &out.outlet);
+        let ready = wait(&mut self.node, &self.signals, feed, outlets, self.deadline)?;
+        if ready.signals {
             self.take_signals()?;
         }
-        if stdin {
+        if ready.stdin {
             self.take_stdin();
         }
         if self.deadline.is_some_and(|at| at <= Instant::now()) {

@@ -25,12 +25,10 @@ use kernel::{Rank, RankSet};
 use op::{Error, Fid, Op, Tag};
 use rustix::termios::isatty;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bytes that wait for a slow reader of ours before no more is asked of the node.
 const PENDING: usize = 1 << 20;
-/// How often a terminal in the background is looked at.
-const LOOK: Duration = Duration::from_millis(250);
 /// Causes of failures that are told in full.
 const CAUSES: usize = 3;
 

@@ -1,14 +1,14 @@
 //! Our own side: what is written and read here without ever waiting for one of them, signals, and how far it is.
 
-use super::{About, Follow, LOOK, Want};
-use crate::console::feed::{Fed, Feed};
+use super::{About, Follow, Want};
+use crate::console::feed::Fed;
 use crate::console::signals::{Came, stop_self};
+use crate::console::wait::wait;
 use crate::failure::{BROKEN_PIPE, Failure};
 use crate::run::back::by;
 use crate::run::flight::Files;
 use crate::run::group::progress::Counts;
 use op::Op;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::Instant;
 
 impl Follow<'_> {
@@ -30,38 +30,18 @@ impl Follow<'_> {
     }
 
     pub(super) fn wait_for_something(&mut self) -> Result<(), Failure> {
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, self.node.wants_write());
-        let mut fds = vec![PollFd::from_borrowed_fd(self.node.fd(), flags)];
-        fds.push(PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN));
-        let feed = self.feed.as_ref().filter(|_| self.started && !self.ended);
-        let stdin = feed.and_then(Feed::fd).map(|fd| {
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            fds.len() - 1
-        });
-        for out in self.outputs.iter().filter(|out| out.outlet.waiting() > 0) {
-            fds.push(PollFd::from_borrowed_fd(out.outlet.fd(), PollFlags::OUT));
-        }
-        let look = feed.is_some_and(Feed::in_background).then_some(LOOK);
-        let due = self.progress.due().filter(|_| self.started && !self.ended);
-        let due = due.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = [due, look].into_iter().flatten().min().and_then(|span| Timespec::try_from(span).ok());
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(std::io::Error::from(errno).into()),
-        }
-        let ready = |at: usize| !fds[at].revents().is_empty();
-        let (node, signals, stdin) = (ready(0), ready(1), stdin.is_some_and(ready));
-        if node {
-            self.node.receive();
-        }
-        if signals {
+        let under_way = self.started && !self.ended;
+        let feed = self.feed.as_ref().filter(|_| under_way);
+        let outlets = self.outputs.iter().map(|out| &out.outlet);
+        let due = self.progress.due().filter(|_| under_way);
+        let ready = wait(&mut self.node, &self.signals, feed, outlets, due)?;
+        if ready.signals {
             self.take_signals()?;
         }
-        if stdin {
+        if ready.stdin {
             self.take_stdin();
         }
-        if due.is_some_and(|left| left.is_zero()) {
+        if due.is_some_and(|at| at <= Instant::now()) {
             self.show_progress();
         }
         Ok(())
