@@ -100,6 +100,10 @@ pub(crate) fn as_node() -> ! {
         Processes::new(Config { state: state.clone(), node: "lab-keep".into(), keeper }).unwrap();
     let mut journal_file =
         fs::OpenOptions::new().create(true).append(true).open(state.join("journal")).unwrap();
+    // A write that spans two pages may end between them when its writer is killed (write(2)): what is torn was never said.
+    let written = fs::read(state.join("journal")).unwrap();
+    let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    journal_file.set_len(whole as u64).unwrap();
     let mut tells = Vec::new();
     let mut known = journal(&state);
     for (session, known) in &known {
