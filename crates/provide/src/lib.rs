@@ -20,3 +20,5 @@ pub mod process;
 mod spool;
 pub mod store;
 mod sys;
+
+pub use sys::keep_memory;

@@ -31,6 +31,7 @@ pub(crate) fn keep(args: &NodeArgs) -> Outcome {
 
 /// Is the node, until it is told to stop.
 pub(crate) fn node(args: &NodeArgs) -> Outcome {
+    provide::keep_memory();
     let inherited = Inheritance::from_env()?;
     let settings = settings(args)?;
     let config = provide::process::Config {
