@@ -39,9 +39,10 @@ impl Kernel {
     /// Changes what is said before `exec`.
     fn set_up(&mut self, id: SessionId, verb: &str, change: impl FnOnce(&mut Setup)) -> Result<Step> {
         let session = self.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
-        match (&session.state, &mut session.live) {
-            (State::Fresh, Some(live)) => change(&mut live.setup),
-            _ => {
+        let fresh = session.state == State::Fresh;
+        match session.setup_mut().filter(|_| fresh) {
+            Some(setup) => change(setup),
+            None => {
                 let cause = format!("{verb} comes before exec, and session {} was started", id.0);
                 return Err(Error::new(Errno::BUSY, cause));
             }
@@ -182,8 +183,8 @@ pub(crate) fn limit(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
         State::Fresh | State::Starting | State::Ended { .. } => (false, Duration::ZERO),
     };
     let wall = limits.wall.filter(|_| runs).map(|wall| k.clock.mono + wall.saturating_sub(since));
-    if let Some(live) = k.sessions.get_mut(&id).and_then(|s| s.live.as_mut()) {
-        live.setup.limits = limits;
+    if let Some(setup) = k.sessions.get_mut(&id).and_then(|s| s.setup_mut()) {
+        setup.limits = limits;
     }
     k.flow_has_room(id);
     if runs {
@@ -236,7 +237,7 @@ pub(crate) fn winsize(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -
     let size = size("winsize", words)?;
     let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
     let runs = session.runs() && session.live.as_ref().is_some_and(|live| live.awaits.is_none());
-    let Some(setup) = session.live.as_mut().map(|l| &mut l.setup).filter(|s| s.tty.is_some()) else {
+    let Some(setup) = session.setup_mut().filter(|s| s.tty.is_some()) else {
         let cause = format!("winsize: session {} has no terminal; `tty` before `exec` gives it one", id.0);
         return Err(Error::new(Errno::INVAL, cause));
     };

@@ -52,8 +52,8 @@ fn read_env(session: &Session) -> Vec<u8> {
 }
 
 fn keep_env(session: &mut Session, text: Vec<u8>) {
-    if let Some(live) = &mut session.live {
-        live.setup.env = text;
+    if let Some(setup) = session.setup_mut() {
+        setup.env = text;
     }
 }
 
@@ -69,8 +69,8 @@ fn read_ns(session: &Session) -> Vec<u8> {
 }
 
 fn keep_ns(session: &mut Session, text: Vec<u8>) {
-    if let Some(live) = &mut session.live {
-        live.setup.ns = text;
+    if let Some(setup) = session.setup_mut() {
+        setup.ns = text;
     }
 }
 

@@ -1,26 +1,55 @@
-//! What a node must know after it died: one line a session, the last one counts; `free ID` takes it away.
+//! What a node must know after it died: lines of sessions, the last one counts; `free ID` takes one away.
 //!
-//! A line is `ID key=value…`, values packed by [`words::pack`]. A last line without its newline was never
+//! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much it
+//! wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments. A last line without its newline was never
 //! answered for, and the host drops it. Lines that are not understood are dropped, each with a failure.
 
 use crate::{
-    session::{Live, Session, State},
+    session::{Live, Output, Session, Setup, State, Unsaid},
     words,
 };
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Exit, How, Limits, SessionId, Uid, Usage, User, Wall, WinSize};
 
+/// The keys of what is known of each output.
+const OUTPUTS: [[&str; 3]; 2] = [["len1", "trim1", "closed1"], ["len2", "trim2", "closed2"]];
+
 /// One line of the journal, understood.
 pub(crate) enum Line {
     /// Numbers below this one were given out.
     Next(u64),
     Free(SessionId),
-    Session(Box<Session>),
+    /// True if it is set up as its group.
+    Session(Box<Session>, bool),
+    State(SessionId, Stands),
 }
 
-/// The line that makes `session` again.
-pub(crate) fn write(session: &Session) -> Vec<u8> {
+/// What of a session changes by itself.
+#[derive(Debug)]
+pub(crate) struct Stands {
+    state: State,
+    output: [Output; 2],
+    mark: Option<String>,
+}
+
+impl Stands {
+    pub(crate) fn apply(self, session: &mut Session) {
+        session.state = self.state;
+        session.output = self.output;
+        match session.state {
+            State::Ended { .. } => session.live = None,
+            State::Fresh | State::Starting | State::Running { .. } => {
+                if let (Some(live), Some(mark)) = (&mut session.live, self.mark) {
+                    live.mark = mark;
+                }
+            }
+        }
+    }
+}
+
+/// The line that makes `session` again; `model` is its group.
+pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
     let mut line = Vec::with_capacity(160);
     let mut w = Writer(&mut line);
     w.0.extend(format!("{}", session.id.0).bytes());
@@ -29,25 +58,11 @@ pub(crate) fn write(session: &Session) -> Vec<u8> {
     w.num("mode", u64::from(session.mode));
     w.num("created", session.created.0);
     w.num("lease", session.life.lease.as_millis() as u64);
-    for (key, on) in [
-        ("keep", session.life.keep),
-        ("koc", session.life.kill_on_close),
-        ("freeing", session.life.freeing),
-        ("closed1", session.output[0].closed),
-        ("closed2", session.output[1].closed),
-    ] {
+    for (key, on) in
+        [("keep", session.life.keep), ("koc", session.life.kill_on_close), ("freeing", session.life.freeing)]
+    {
         if on {
             w.num(key, 1);
-        }
-    }
-    for (key, value) in [
-        ("len1", session.output[0].len),
-        ("len2", session.output[1].len),
-        ("trim1", session.output[0].trimmed),
-        ("trim2", session.output[1].trimmed),
-    ] {
-        if value > 0 {
-            w.num(key, value);
         }
     }
     if !session.command.is_empty() {
@@ -59,6 +74,45 @@ pub(crate) fn write(session: &Session) -> Vec<u8> {
     }
     for (key, value) in &session.tags {
         w.bytes("tag", format!("{key}={value}").as_bytes());
+    }
+    write_stands(session, &mut w);
+    if let Some(live) = &session.live {
+        match model {
+            Some(model) if Arc::ptr_eq(&live.setup, &model.setup) || live.setup == model.setup => {
+                w.bytes("setup", b"group");
+            }
+            _ => write_setup(&live.setup, &mut w),
+        }
+        if live.stdin.closed {
+            w.num("eof", 1);
+        }
+        if live.roll {
+            w.num("roll", 1);
+        }
+    }
+    line
+}
+
+/// The line of where it stands, and how much it wrote.
+pub(crate) fn write_state(session: &Session) -> Vec<u8> {
+    let mut line = Vec::with_capacity(128);
+    line.extend(b"is ");
+    line.extend(format!("{}", session.id.0).bytes());
+    write_stands(session, &mut Writer(&mut line));
+    line
+}
+
+fn write_stands(session: &Session, w: &mut Writer<'_>) {
+    for (output, [len, trim, closed]) in session.output.iter().zip(OUTPUTS) {
+        if output.len > 0 {
+            w.num(len, output.len);
+        }
+        if output.trimmed > 0 {
+            w.num(trim, output.trimmed);
+        }
+        if output.closed {
+            w.num(closed, 1);
+        }
     }
     match &session.state {
         State::Fresh => {}
@@ -84,18 +138,13 @@ pub(crate) fn write(session: &Session) -> Vec<u8> {
             w.num("maxrss", exit.usage.maxrss_kib);
         }
     }
-    if let Some(live) = &session.live {
-        write_live(live, &mut w);
-    }
-    line
-}
-
-fn write_live(live: &Live, w: &mut Writer<'_>) {
-    let setup = &live.setup;
-    w.num("user", u64::from(setup.user.uid.0));
-    if !live.mark.is_empty() {
+    if let Some(live) = session.live.as_ref().filter(|live| !live.mark.is_empty()) {
         w.bytes("mark", live.mark.as_bytes());
     }
+}
+
+fn write_setup(setup: &Setup, w: &mut Writer<'_>) {
+    w.num("user", u64::from(setup.user.uid.0));
     if !setup.env.is_empty() {
         w.bytes("env", &setup.env);
     }
@@ -111,12 +160,6 @@ fn write_live(live: &Live, w: &mut Writer<'_>) {
     if let Some(size) = setup.tty {
         w.num("rows", u64::from(size.rows));
         w.num("cols", u64::from(size.cols));
-    }
-    if live.stdin.closed {
-        w.num("eof", 1);
-    }
-    if live.roll {
-        w.num("roll", 1);
     }
     let l = &setup.limits;
     for (key, value) in [
@@ -179,6 +222,11 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
         }
         _ => {}
     }
+    let first = match first {
+        "is" => core::str::from_utf8(fields.next()?).ok()?,
+        first => first,
+    };
+    let id = SessionId(counted(first)?);
     let mut f = Fields { one: BTreeMap::new(), tags: Vec::new() };
     for field in fields {
         let at = field.iter().position(|b| *b == b'=')?;
@@ -194,13 +242,17 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
             }
         }
     }
+    if line.starts_with(b"is ") {
+        let mark = f.one.get("mark").map(|mark| String::from_utf8(mark.clone())).transpose().ok()?;
+        return Some(Line::State(id, Stands { state: f.state()?, output: f.output(), mark }));
+    }
     let owner = Uid(u32::try_from(f.num("owner")?).ok()?);
     let runs_as = f.num("user").map_or(Some(owner), |n| u32::try_from(n).ok().map(Uid))?;
-    let mut s = Session::new(SessionId(counted(first)?), &user(runs_as), Wall(f.num("created")?));
+    let mut s = Session::new(id, &user(runs_as), Wall(f.num("created")?));
     s.owner = owner;
     f.fill(&mut s)?;
-    s.dirty = false;
-    Some(Line::Session(Box::new(s)))
+    s.unsaid = Unsaid::Nothing;
+    Some(Line::Session(Box::new(s), f.flag("setup")))
 }
 
 struct Fields {
@@ -230,13 +282,7 @@ impl Fields {
         s.life.freeing = self.flag("freeing");
         s.command = self.one.get("command").cloned().unwrap_or_default().into();
         s.tags = self.tags.clone();
-        for (i, (len, trim, closed)) in
-            [("len1", "trim1", "closed1"), ("len2", "trim2", "closed2")].into_iter().enumerate()
-        {
-            s.output[i].len = self.num(len).unwrap_or(0);
-            s.output[i].trimmed = self.num(trim).unwrap_or(0);
-            s.output[i].closed = self.flag(closed);
-        }
+        s.output = self.output();
         if let Some(group) = self.num("group") {
             let rank = self.small("rank").filter(|rank| *rank < crate::limits::MEMBERS)?;
             s.member_of = Some((SessionId(group), rank));
@@ -249,6 +295,15 @@ impl Fields {
             }
         }
         Some(())
+    }
+
+    fn output(&self) -> [Output; 2] {
+        OUTPUTS.map(|[len, trim, closed]| Output {
+            len: self.num(len).unwrap_or(0),
+            trimmed: self.num(trim).unwrap_or(0),
+            closed: self.flag(closed),
+            full: false,
+        })
     }
 
     fn state(&self) -> Option<State> {
@@ -283,7 +338,7 @@ impl Fields {
     }
 
     fn fill_live(&self, live: &mut Live) -> Option<()> {
-        let setup = &mut live.setup;
+        let setup = Arc::make_mut(&mut live.setup);
         if let Some(mark) = self.one.get("mark") {
             live.mark = String::from_utf8(mark.clone()).ok()?;
         }
@@ -330,15 +385,15 @@ mod tests {
         s.command = (*b"sh -c 'echo \xff\n'").into();
         s.life.keep = true;
         s.output[0].len = 99;
-        s.live.as_mut().unwrap().setup.nice = -3;
-        s.live.as_mut().unwrap().setup.dir = Some(b"/tmp/x y".to_vec());
+        let setup = s.setup_mut().unwrap();
+        (setup.nice, setup.dir) = (-3, Some(b"/tmp/x y".to_vec()));
         s
     }
 
     fn read_session(line: &[u8]) -> Option<Session> {
         match read(line, user)? {
-            Line::Session(s) => Some(*s),
-            Line::Next(_) | Line::Free(_) => None,
+            Line::Session(s, _) => Some(*s),
+            Line::Next(_) | Line::Free(_) | Line::State(..) => None,
         }
     }
 
@@ -360,16 +415,58 @@ mod tests {
                 s.live = None;
             }
             s.state = state;
-            let again = read_session(&write(&s)).unwrap();
+            let again = read_session(&write(&s, None)).unwrap();
             assert_eq!(again.state, s.state);
-            assert_eq!(write(&again), write(&s));
+            assert_eq!(write(&again, None), write(&s, None));
         }
     }
 
     #[test]
+    fn a_line_of_a_state_makes_of_what_was_said_before_what_is_now() {
+        let exit = Exit { how: How::Code(3), usage: Usage::default(), at: Wall(9) };
+        let mut now = sample();
+        let mut again = read_session(&write(&now, None)).unwrap();
+        let states = [
+            State::Starting,
+            State::Running { pid: 4, at: Wall(6), stopped: false },
+            State::Running { pid: 4, at: Wall(6), stopped: true },
+            State::Ended { pid: 4, started: Wall(6), exit, order: 12 },
+        ];
+        for (n, state) in states.into_iter().enumerate() {
+            now.output[1] = Output { len: n as u64, trimmed: n as u64 / 2, closed: n > 2, full: false };
+            match (&state, &mut now.live) {
+                (State::Ended { .. }, live) => *live = None,
+                (_, Some(live)) => live.mark = format!("mark {n}"),
+                (_, None) => {}
+            }
+            now.state = state;
+            let Some(Line::State(id, stands)) = read(&write_state(&now), user) else {
+                panic!("{:?}", write_state(&now))
+            };
+            assert_eq!(id, now.id);
+            stands.apply(&mut again);
+            assert_eq!(write(&again, None), write(&now, None));
+        }
+    }
+
+    #[test]
+    fn only_a_member_that_is_set_up_as_its_group_says_so() {
+        let group = sample();
+        let mut member = sample();
+        member.live.as_mut().unwrap().setup = group.live.as_ref().unwrap().setup.clone();
+        let like = write(&member, group.live.as_deref());
+        assert!(matches!(read(&like, user), Some(Line::Session(_, true))));
+        assert!(!words::lossy(&like).contains("dir="));
+        member.setup_mut().unwrap().nice = 4;
+        let own = write(&member, group.live.as_deref());
+        assert!(matches!(read(&own, user), Some(Line::Session(_, false))));
+        assert_eq!(read_session(&own).unwrap().live.unwrap().setup.nice, 4);
+    }
+
+    #[test]
     fn a_line_cut_at_any_byte_or_with_any_byte_changed_is_read_or_dropped_and_never_panics() {
-        let line = write(&sample());
-        for cut in 0..line.len() {
+        let lines = [write(&sample(), None), write_state(&sample())];
+        for (line, cut) in lines.iter().flat_map(|line| (0..line.len()).map(move |cut| (line, cut))) {
             let _ = read(&line[..cut], user);
             for byte in [b' ', b'=', b'%', b'9', 0xff] {
                 let mut bad = line.clone();

@@ -308,7 +308,7 @@ impl Kernel {
         self.store.check(self.node.store, &open);
         for s in self.sessions.values() {
             assert_eq!(s.holders, holders.get(&s.id).copied().unwrap_or(0), "holders of {:?}", s.id);
-            assert!(!s.dirty, "a change of {:?} is in the journal", s.id);
+            assert!(s.unsaid == session::Unsaid::Nothing, "a change of {:?} is in the journal", s.id);
             assert!(s.live.is_some() || !s.runs(), "what runs is live");
         }
         assert_eq!(self.parked.len(), self.clients.values().map(|c| c.pending).sum::<usize>());

@@ -5,7 +5,7 @@ use crate::{
     notices::What,
     park::{Ask, On, Outcome},
     place::{Place, Subject},
-    session::{Life, Live, Session, State},
+    session::{Life, Live, Session, State, Unsaid},
     words,
 };
 use alloc::{
@@ -84,7 +84,7 @@ impl Kernel {
         }
         self.next_id += 1;
         let owner = session.owner;
-        session.dirty = false;
+        session.unsaid = Unsaid::Nothing;
         let member_of = session.member_of;
         self.sessions.insert(id, Box::new(session));
         if let Some((group, rank)) = member_of {
@@ -180,12 +180,11 @@ impl Kernel {
             live.refused = None;
             live.awaits = Some(argv);
         }
-        session.dirty = false;
-        let line = journal::write(session);
+        session.unsaid = Unsaid::Nothing;
         let command = words::lossy(&session.command);
         self.running += 1;
         self.set_timer(id, Timer::Lease, None);
-        self.append(line);
+        self.append_session(id, Unsaid::Anything);
         if here {
             self.launch(id);
         }
@@ -333,7 +332,7 @@ impl Kernel {
         if close {
             self.out.push(Effect::Act(Act::CloseStdin(id)));
         }
-        self.touch(id);
+        self.touch_state(id);
         // First who wrote before `exec`, then lines and writes that came after it, in their order.
         self.flow_of_member(id, None);
         self.reducer_took(id);
@@ -383,7 +382,7 @@ impl Kernel {
             let len = session.out(stream).len;
             self.appended(id, stream, Some(len));
         } else if !session.runs() {
-            self.touch(id);
+            self.touch_state(id);
         }
         self.parked.notify(On::Output(id, stream));
         self.parked.notify(On::Console(id));
@@ -420,7 +419,7 @@ impl Kernel {
             self.answer_parked(client, tag, Reply::Failed(ended_stdin(id)));
         }
         self.ended.insert(order, id);
-        self.touch(id);
+        self.touch_state(id);
         for stream in [None, Some(Stream::Out), Some(Stream::Err)] {
             self.flow_of_member(id, stream);
         }
@@ -549,8 +548,7 @@ impl Kernel {
             session.out_mut(stream).trimmed = slowest;
             session.out_mut(stream).full = false;
             // After a restart, nobody may be promised what is gone.
-            let line = journal::write(session);
-            self.append(line);
+            self.append_session(id, Unsaid::State);
             self.out.push(Effect::Act(Act::Trim { session: id, stream, offset: slowest }));
             self.appended(id, stream, None);
         }
@@ -633,7 +631,7 @@ impl Kernel {
             && *stopped != to
         {
             *stopped = to;
-            self.touch(id);
+            self.touch_state(id);
             self.parked.notify(On::Life(id));
             self.happened(Some(id), owner, if to { What::Stopped } else { What::Continued });
         }
@@ -769,10 +767,20 @@ impl Kernel {
 
     /// Its line in the journal is written before the event is answered.
     pub(crate) fn touch(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && !core::mem::replace(&mut session.dirty, true)
-        {
-            self.dirty.push(id);
+        self.unsaid(id, Unsaid::Anything);
+    }
+
+    /// The same, where it only stands elsewhere now, or has written more.
+    fn touch_state(&mut self, id: SessionId) {
+        self.unsaid(id, Unsaid::State);
+    }
+
+    fn unsaid(&mut self, id: SessionId, what: Unsaid) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            if session.unsaid == Unsaid::Nothing {
+                self.dirty.push(id);
+            }
+            session.unsaid = session.unsaid.max(what);
         }
     }
 
@@ -781,16 +789,29 @@ impl Kernel {
             return;
         }
         for id in core::mem::take(&mut self.dirty) {
-            if let Some(session) = self.sessions.get_mut(&id)
-                && core::mem::replace(&mut session.dirty, false)
-            {
-                let line = journal::write(session);
-                self.append(line);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                let what = core::mem::replace(&mut session.unsaid, Unsaid::Nothing);
+                self.append_session(id, what);
             }
         }
         if self.journal_len > limits::JOURNAL.max(2 * self.journal_base) {
             self.rewrite_journal();
         }
+    }
+
+    /// So much of a session, as a line.
+    fn append_session(&mut self, id: SessionId, what: Unsaid) {
+        let line = match (self.sessions.get(&id), what) {
+            (None, _) | (_, Unsaid::Nothing) => return,
+            (Some(session), Unsaid::State) => journal::write_state(session),
+            (Some(session), Unsaid::Anything) => self.session_line(session),
+        };
+        self.append(line);
+    }
+
+    fn session_line(&self, session: &Session) -> Vec<u8> {
+        let group = session.member_of.and_then(|(group, _)| self.sessions.get(&group));
+        journal::write(session, group.and_then(|group| group.live.as_deref()))
     }
 
     pub(crate) fn append(&mut self, line: Vec<u8>) {
@@ -801,7 +822,7 @@ impl Kernel {
     fn rewrite_journal(&mut self) {
         let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
         lines.extend(self.cloud_lines());
-        lines.extend(self.sessions.values().map(|session| journal::write(session)));
+        lines.extend(self.sessions.values().map(|session| self.session_line(session)));
         lines.extend(self.group_lines());
         lines.extend(self.flow_lines());
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
@@ -817,8 +838,21 @@ impl Kernel {
                 self.next_id = self.next_id.max(id.0 + 1);
                 self.sessions.remove(&id);
             }
-            Some(journal::Line::Session(mut session)) => {
+            Some(journal::Line::State(id, stands)) => {
+                // One that was freed: the journal says so in another place.
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    stands.apply(session);
+                }
+            }
+            Some(journal::Line::Session(mut session, like_group)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
+                if like_group
+                    && let Some((group, _)) = session.member_of
+                    && let Some(model) = self.sessions.get(&group).and_then(|group| group.live.as_ref())
+                    && let Some(live) = &mut session.live
+                {
+                    live.setup = model.setup.clone();
+                }
                 // What it has as a group is in lines of its own.
                 if let Some(before) = self.sessions.get_mut(&session.id) {
                     (session.group, session.flow) = (before.group.take(), before.flow.take());
@@ -839,8 +873,8 @@ impl Kernel {
     /// Who a user is: for what waits to know it, and for what was recalled before it was known.
     pub(crate) fn know(&mut self, user: alloc::sync::Arc<op::User>) {
         for session in self.sessions.values_mut().filter_map(|s| s.live.as_mut()) {
-            if session.setup.user.uid == user.uid {
-                session.setup.user = user.clone();
+            if session.setup.user.uid == user.uid && session.setup.user != user {
+                alloc::sync::Arc::make_mut(&mut session.setup).user = user.clone();
             }
         }
         self.parked.notify(On::User(String::from(&*user.name)));

@@ -47,8 +47,17 @@ pub(crate) struct Session {
     pub(crate) why: &'static str,
     /// Only while it may still run.
     pub(crate) live: Option<Box<Live>>,
-    /// Its lines in the journal are out of date.
-    pub(crate) dirty: bool,
+    /// What of it the journal does not say yet.
+    pub(crate) unsaid: Unsaid,
+}
+
+/// How much of a session its lines in the journal do not say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Unsaid {
+    Nothing,
+    /// Where it stands, and how much it wrote.
+    State,
+    Anything,
 }
 
 /// Where a session stands.
@@ -96,7 +105,8 @@ pub(crate) struct Output {
 /// What a session has before it ends.
 #[derive(Debug)]
 pub(crate) struct Live {
-    pub(crate) setup: Setup,
+    /// Shared by the members of a group, until one of them is told otherwise.
+    pub(crate) setup: Arc<Setup>,
     pub(crate) stdin: Stdin,
     /// The words of an `exec` that waits for contents; the provider was not asked yet.
     pub(crate) awaits: Option<Vec<Vec<u8>>>,
@@ -118,7 +128,7 @@ pub(crate) struct Live {
 }
 
 /// What is said before `exec`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Setup {
     pub(crate) env: Vec<u8>,
     /// Lines of `ns`.
@@ -163,8 +173,13 @@ impl Session {
             life: Life { lease: limits::LEASE, keep: false, kill_on_close: false, freeing: false },
             why: "",
             live: Some(Box::new(Live::new(Setup::new(user)))),
-            dirty: true,
+            unsaid: Unsaid::Anything,
         }
+    }
+
+    /// What is said before `exec`, to be changed.
+    pub(crate) fn setup_mut(&mut self) -> Option<&mut Setup> {
+        self.live.as_mut().map(|live| Arc::make_mut(&mut live.setup))
     }
 
     /// Whether a program of it may be alive.
@@ -222,7 +237,7 @@ impl Session {
 impl Live {
     pub(crate) fn new(setup: Setup) -> Live {
         Live {
-            setup,
+            setup: Arc::new(setup),
             stdin: Stdin::default(),
             awaits: None,
             refused: None,

@@ -116,7 +116,8 @@ impl Watch {
             ) => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {
-                let id = number(first)
+                let is = first == Some("is");
+                let id = number(if is { words.next() } else { first })
                     .unwrap_or_else(|| panic!("a line of the journal names its session: {text}"));
                 let mut promised = Promised::default();
                 for word in words {

@@ -15,10 +15,10 @@ use crate::{
     Effect, Kernel, acts, limits,
     notices::What,
     park::On,
-    session::{Output, Session, State, how_word},
+    session::{Output, Session, State, Unsaid, how_word},
     words::{lossy, quote_line},
 };
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use op::{Act, Errno, Error, How, Result, SessionId, Stream};
 
 /// Bytes of what the program wrote to its stderr that are told: the last ones.
@@ -122,11 +122,13 @@ impl Kernel {
         let of = self.session(group)?;
         let id = SessionId(self.next_id);
         let mut session = Session::new(id, &self.user(of.owner), self.clock.wall);
-        (session.gid, session.mode, session.life.keep, session.dirty) = (of.gid, of.mode, true, false);
+        (session.gid, session.mode, session.life.keep) = (of.gid, of.mode, true);
+        session.unsaid = Unsaid::Nothing;
         session.tags.push(("reduces".into(), format!("{}", group.0)));
         if let (Some(live), Some(model)) = (&mut session.live, &of.live) {
             live.setup = model.setup.clone();
-            (live.setup.tty, live.setup.limits.wall) = (None, None);
+            let setup = Arc::make_mut(&mut live.setup);
+            (setup.tty, setup.limits.wall) = (None, None);
         }
         let owner = session.owner;
         self.next_id += 1;
