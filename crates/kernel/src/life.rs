@@ -789,13 +789,18 @@ impl Kernel {
             return;
         }
         for id in core::mem::take(&mut self.dirty) {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                let what = core::mem::replace(&mut session.unsaid, Unsaid::Nothing);
-                self.append_session(id, what);
-            }
+            self.say(id);
         }
         if self.journal_len > limits::JOURNAL.max(2 * self.journal_base) {
             self.rewrite_journal();
+        }
+    }
+
+    /// What the journal does not say of a session yet.
+    pub(crate) fn say(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            let what = core::mem::replace(&mut session.unsaid, Unsaid::Nothing);
+            self.append_session(id, what);
         }
     }
 

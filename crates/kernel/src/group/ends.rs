@@ -70,9 +70,13 @@ impl Kernel {
             self.journal_again(id, rank);
         } else {
             group.failed += u32::from(failed);
-            let line = kept::end_line(id, &end);
-            group.log.push(end);
-            self.append(line);
+            let member = self.member_that_ended(id, &end);
+            // First that it ended, then that it has done so as a member.
+            member.into_iter().for_each(|member| self.say(member));
+            self.append(kept::end_line(id, member, &end));
+            if let Some(group) = self.group_mut(id) {
+                group.log.push(end);
+            }
         }
         if let Some(node) = held {
             self.give_slot_back(node);
@@ -130,7 +134,7 @@ impl Kernel {
         group.failed += cancelled.len() as u32;
         let ends = cancelled.iter().map(|rank| End::unmade(rank, group.again(rank), "-", How::Signal(15)));
         let ends: Vec<End> = ends.collect();
-        let lines: Vec<Vec<u8>> = ends.iter().map(|end| kept::end_line(id, end)).collect();
+        let lines: Vec<Vec<u8>> = ends.iter().map(|end| kept::end_line(id, None, end)).collect();
         group.log.extend(ends);
         lines.into_iter().for_each(|line| self.append(line));
         self.group_changed(id);

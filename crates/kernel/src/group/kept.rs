@@ -8,10 +8,17 @@
 //! - `again ID RANK COUNT SPARED`: it waits to be made once more. `try ID RANKS COUNT SPARED`: they were made so often before, and so
 //!   often of that without having failed. `replace ID RANKS`: they are made anew when they have ended.
 //! - `nogroup ID`: it is none any more.
-//! - `ended ID line-of-wait`: how a rank ended, for good.
+//! - `ended ID line-of-wait`: how a rank ended, for good; `ended ID SESSION COUNT` of one that is a session here, and was made so
+//!   often before.
 
 use super::{End, Group, line_of, tell};
-use crate::{Kernel, ranks::RankSet, record::Format, session::Session, words};
+use crate::{
+    Kernel,
+    ranks::RankSet,
+    record::Format,
+    session::{Session, State},
+    words,
+};
 use alloc::{
     collections::BTreeMap,
     format,
@@ -20,7 +27,10 @@ use alloc::{
 };
 use op::{NodeId, SessionId};
 
-pub(super) fn end_line(group: SessionId, end: &End) -> Vec<u8> {
+pub(super) fn end_line(group: SessionId, member: Option<SessionId>, end: &End) -> Vec<u8> {
+    if let Some(member) = member {
+        return format!("ended {} {} {}", group.0, member.0, end.again).into_bytes();
+    }
     let mut line = format!("ended {} ", group.0).into_bytes();
     end.write(Format::Text, &mut line);
     line.pop();
@@ -90,10 +100,58 @@ impl Kernel {
         self.append(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
     }
 
+    /// The session of this node that ended so, if it is there still.
+    pub(super) fn member_that_ended(&self, group: SessionId, end: &End) -> Option<SessionId> {
+        let member = self.sessions.get(&self.sessions.get(&group)?.member(end.rank)?)?;
+        let (node, number) = end.path.rsplit_once('/')?;
+        let here = node == &*self.node.name && number.parse() == Ok(member.id.0);
+        (here && matches!(member.state, State::Ended { .. })).then_some(member.id)
+    }
+
     /// Lines for a journal that is written anew.
     pub(crate) fn group_lines(&self) -> Vec<Vec<u8>> {
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        groups.filter(|(_, group)| group.size > 0).flat_map(|(id, group)| lines_of(id, group)).collect()
+        groups.filter(|(_, group)| group.size > 0).flat_map(|(id, group)| self.lines_of(id, group)).collect()
+    }
+
+    fn lines_of(&self, id: SessionId, group: &Group) -> Vec<Vec<u8>> {
+        let mut lines = alloc::vec![group_line(id, group)];
+        lines.extend(left_line(id, group));
+        lines.extend(pin_lines(id, group));
+        for (no, line) in group.share_lines() {
+            lines.push(format!("share {} {no} {line}", id.0).into_bytes());
+        }
+        let mut places: BTreeMap<(Option<u64>, NodeId), RankSet> = BTreeMap::new();
+        for rank in group.active.iter() {
+            let share = group.shares.iter().find(|(_, s)| s.ranks.contains(rank)).map(|(no, _)| *no);
+            let node = group.placed.get(&rank).copied().unwrap_or_default();
+            places.entry((share, node)).or_default().insert(rank);
+        }
+        let ended = |share: &super::Share| {
+            let mut ranks = share.ranks.clone();
+            ranks.subtract(&group.active);
+            ranks
+        };
+        // Those that have ended are in their share still, for whoever reads what they wrote.
+        for (no, share) in &group.shares {
+            let ranks = ended(share);
+            if !ranks.is_empty() {
+                places.entry((Some(*no), NodeId::default())).or_default().union_with(&ranks);
+            }
+        }
+        for ((share, node), ranks) in places {
+            let share = share.map_or("-".into(), |no| no.to_string());
+            lines.push(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
+        }
+        lines.extend(group.try_lines(id, group.tries.keys().copied()));
+        if !group.replacing.is_empty() {
+            lines.push(format!("replace {} {}", id.0, group.replacing).into_bytes());
+        }
+        lines.extend(group.log.iter().map(|end| end_line(id, self.member_that_ended(id, end), end)));
+        let given_up = group.shares.iter().filter(|(_, share)| share.up && share.refused.is_some());
+        lines.extend(given_up.map(|(no, _)| format!("unshare {} {no}", id.0).into_bytes()));
+        lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
+        lines
     }
 
     /// A line of the journal that speaks of a group.
@@ -101,7 +159,13 @@ impl Kernel {
         if let Some(rest) = line.strip_prefix(b"ended ") {
             let text = words::lossy(rest);
             let (id, end) = text.split_once(' ')?;
-            let end = tell::read_end(end)?;
+            let end = match end.split_once(' ')? {
+                (member, again) if member.bytes().all(|b| b.is_ascii_digit()) => {
+                    let session = self.sessions.get(&SessionId(member.parse().ok()?))?;
+                    End::of(&self.node.name, session, again.parse().ok()?)?
+                }
+                _ => tell::read_end(end)?,
+            };
             let group = self.sessions.get_mut(&SessionId(id.parse().ok()?))?.group.get_or_insert_default();
             // Else it was made anew since.
             if end.again >= group.again(end.rank) {
@@ -242,46 +306,6 @@ fn pin_lines(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
         by_node.entry(*node).or_default().insert(*rank);
     }
     by_node.iter().map(|(node, ranks)| format!("pin {} {node} {ranks}", id.0).into_bytes()).collect()
-}
-
-fn lines_of(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
-    let mut lines = alloc::vec![group_line(id, group)];
-    lines.extend(left_line(id, group));
-    lines.extend(pin_lines(id, group));
-    for (no, line) in group.share_lines() {
-        lines.push(format!("share {} {no} {line}", id.0).into_bytes());
-    }
-    let mut places: BTreeMap<(Option<u64>, NodeId), RankSet> = BTreeMap::new();
-    for rank in group.active.iter() {
-        let share = group.shares.iter().find(|(_, s)| s.ranks.contains(rank)).map(|(no, _)| *no);
-        let node = group.placed.get(&rank).copied().unwrap_or_default();
-        places.entry((share, node)).or_default().insert(rank);
-    }
-    let ended = |share: &super::Share| {
-        let mut ranks = share.ranks.clone();
-        ranks.subtract(&group.active);
-        ranks
-    };
-    // Those that have ended are in their share still, for whoever reads what they wrote.
-    for (no, share) in &group.shares {
-        let ranks = ended(share);
-        if !ranks.is_empty() {
-            places.entry((Some(*no), NodeId::default())).or_default().union_with(&ranks);
-        }
-    }
-    for ((share, node), ranks) in places {
-        let share = share.map_or("-".into(), |no| no.to_string());
-        lines.push(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
-    }
-    lines.extend(group.try_lines(id, group.tries.keys().copied()));
-    if !group.replacing.is_empty() {
-        lines.push(format!("replace {} {}", id.0, group.replacing).into_bytes());
-    }
-    lines.extend(group.log.iter().map(|end| end_line(id, end)));
-    let given_up = group.shares.iter().filter(|(_, share)| share.up && share.refused.is_some());
-    lines.extend(given_up.map(|(no, _)| format!("unshare {} {no}", id.0).into_bytes()));
-    lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
-    lines
 }
 
 impl Group {
