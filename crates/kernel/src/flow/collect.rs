@@ -78,10 +78,6 @@ impl Collect {
         self.shares.values().filter_map(|share| share.channel).collect()
     }
 
-    pub(super) fn held(&self) -> usize {
-        self.merge.bytes()
-    }
-
     pub(super) fn wrote(&self) -> bool {
         self.written > 0
     }
@@ -285,7 +281,7 @@ impl Kernel {
         });
     }
 
-    fn read_member(&mut self, collect: &mut Collect, stream: Stream, source: SourceId) {
+    pub(super) fn read_member(&mut self, collect: &mut Collect, stream: Stream, source: SourceId) {
         if !collect.merge.wants(source) {
             return;
         }
@@ -335,13 +331,7 @@ impl Kernel {
     /// Reads on, writes on, until nothing can be done now.
     fn drive(&mut self, id: SessionId, stream: Stream, collect: &mut Collect) {
         loop {
-            for source in collect.merge.hungry() {
-                if collect.shares.contains_key(&source) {
-                    self.read_share(id, collect, stream, source);
-                } else {
-                    self.read_member(collect, stream, source);
-                }
-            }
+            self.read_hungry(id, stream, collect);
             if self.sessions.get(&id).is_some_and(|s| s.flow_reduces(stream)) {
                 match self.feed_reducer(id, stream, collect) {
                     true => continue,

@@ -10,7 +10,28 @@ use crate::{
 use alloc::format;
 use op::{Access, Errno, Op, Reply, SessionId, Stream};
 
+impl Collect {
+    pub(in crate::flow) fn held(&self) -> usize {
+        self.merge.bytes()
+    }
+}
+
 impl Kernel {
+    /// Reads on whoever is to be read on.
+    pub(super) fn read_hungry(&mut self, id: SessionId, stream: Stream, collect: &mut Collect) {
+        // Where one has nothing it is the next one's turn.
+        while let hungry = collect.merge.hungry()
+            && !hungry.is_empty()
+        {
+            for source in hungry {
+                match collect.shares.contains_key(&source) {
+                    true => self.read_share(id, collect, stream, source),
+                    false => self.read_member(collect, stream, source),
+                }
+            }
+        }
+    }
+
     pub(super) fn read_share(
         &mut self,
         id: SessionId,

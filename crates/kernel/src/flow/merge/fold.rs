@@ -77,8 +77,9 @@ impl Fold {
     pub(super) fn write(&mut self, framed: bool, out: &mut Vec<u8>) -> bool {
         let blocks = &mut self.blocks;
         let all = self.out.get_or_insert_with(|| {
-            let mut all: Vec<_> =
-                core::mem::take(blocks).into_iter().map(|(data, ranks)| (ranks, data)).collect();
+            // Nothing is written of an empty one, and who gets nothing does not come again.
+            let shown = core::mem::take(blocks).into_iter().filter(|(data, _)| framed || !data.is_empty());
+            let mut all: Vec<_> = shown.map(|(data, ranks)| (ranks, data)).collect();
             all.sort_by_key(|(ranks, _)| ranks.first());
             all.into()
         });
