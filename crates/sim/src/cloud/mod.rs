@@ -21,6 +21,7 @@ pub mod files;
 pub mod flows;
 pub mod groups;
 mod host;
+mod labels;
 mod lanes;
 mod link;
 pub mod model;

@@ -1,9 +1,12 @@
 //! Queries in random clouds. What labels nodes can have is known from who has written them; from that, whether an answer can ever
 //! have been true. At quiet moments labels are read where they are, and every answer must be just what [`terms`](super::terms) says.
 
+mod waits;
+
 use super::{
     Cloud,
     client::{BOTH, Who},
+    labels::Labels,
     model::{Model, SETTLED},
     terms::{self, Known, LABELS, Modifier, Term},
 };
@@ -14,112 +17,11 @@ use std::{
     time::Duration,
 };
 
-/// What one label of one node can be.
-#[derive(Debug)]
-struct Label {
-    /// Since everybody was last well. None is the empty text.
-    can_be: BTreeSet<String>,
-    /// It is this: the last that was written was answered, and nothing else was on its way.
-    surely: Option<String>,
-    /// Lines that were written and not answered.
-    flying: usize,
-    /// One of them was never answered, or two were on their way: the order is not known.
-    unclear: bool,
-}
-
-impl Default for Label {
-    fn default() -> Label {
-        let none = || String::new();
-        Label { can_be: BTreeSet::from([none()]), surely: Some(none()), flying: 0, unclear: false }
-    }
-}
-
-/// What is known of the labels of all nodes.
-#[derive(Debug, Default)]
-pub(super) struct Labels(BTreeMap<(usize, &'static str), Label>);
-
 /// How long it takes until everybody knows how much runs where: five seconds a level, and the last.
 const LOADS: Duration = Duration::from_secs(50);
 
 /// A file is read; nothing is allocated.
 const READ: Access = Access { read: true, write: false, truncate: false };
-
-impl Labels {
-    fn of(&mut self, node: usize, key: &'static str) -> &mut Label {
-        self.0.entry((node, key)).or_default()
-    }
-
-    /// Somebody writes a label.
-    pub(super) fn asked(&mut self, node: usize, key: &'static str, value: &str) {
-        let label = self.of(node, key);
-        label.can_be.insert(value.into());
-        label.unclear |= label.flying > 0;
-        label.flying += 1;
-        label.surely = None;
-    }
-
-    /// Whoever wrote it has his answer, or nothing any more.
-    pub(super) fn over(&mut self, node: usize, key: &'static str, value: &str, answered: bool) {
-        let label = self.of(node, key);
-        label.flying -= 1;
-        label.unclear |= !answered;
-        if !label.unclear && label.flying == 0 {
-            label.surely = Some(value.into());
-        }
-    }
-
-    /// What the labels of a node can be.
-    fn of_node(&mut self, node: usize) -> BTreeMap<&'static str, BTreeSet<String>> {
-        LABELS.iter().map(|(key, _)| (*key, self.of(node, key).can_be.clone())).collect()
-    }
-
-    /// Whether all of these can have held of a node since everybody was last well.
-    pub(super) fn can_match(&mut self, node: usize, name: &str, terms: &[Term]) -> bool {
-        let labels = self.of_node(node);
-        terms.iter().all(|term| term.can_hold(name, &labels))
-    }
-
-    /// Whether all of these hold of a node, whatever its labels are of those that they can be.
-    pub(super) fn matches(&mut self, node: usize, name: &str, terms: &[Term]) -> bool {
-        let surely = LABELS.iter().map(|(key, _)| (*key, self.of(node, key).surely.clone()));
-        let Some(labels) = surely.map(|(key, value)| value.map(|value| (key, value))).collect() else {
-            return false;
-        };
-        let labels: BTreeMap<&'static str, String> = labels;
-        let labels = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let node = Known { name: name.into(), labels, ..Known::default() };
-        terms.iter().all(|term| term.holds(&node))
-    }
-
-    /// Reads what a node's labels are, where they are. If everybody is well, nothing else can be seen from now on.
-    fn read(&mut self, cloud: &mut Cloud, at: usize, well: bool) -> BTreeMap<&'static str, String> {
-        let who = cloud.connect(at, "ericvh");
-        let info = cloud.cat(who, "self/info").expect("a node says what it is");
-        cloud.hang_up(who);
-        let mut all = BTreeMap::new();
-        for (key, _) in LABELS {
-            let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            let label = self.of(at, key);
-            let (is, can_be) = (value.unwrap_or_default().to_string(), &label.can_be);
-            assert!(can_be.contains(&is), "{key} of {at} is {is:?}, and can be {can_be:?} only");
-            if let Some(surely) = &label.surely {
-                assert_eq!(&is, surely, "{key} of {at} is what was written last");
-                cloud.counters.count("labels as they were written");
-            }
-            if well && label.flying == 0 {
-                *label = Label {
-                    can_be: BTreeSet::from([is.clone()]),
-                    surely: Some(is.clone()),
-                    ..Label::default()
-                };
-            }
-            if !is.is_empty() {
-                all.insert(*key, is);
-            }
-        }
-        all
-    }
-}
 
 /// All nodes that can be reached from one another, as they are at a quiet moment.
 struct Quiet {
@@ -175,7 +77,7 @@ pub(super) fn check(cloud: &mut Cloud, model: &Model, labels: &mut Labels, well:
     allocate(cloud, who, &quiet);
     if well && quiet.exact {
         reserve(cloud, who, &quiet);
-        wait_for(cloud, labels, &quiet);
+        waits::wait_for(cloud, labels, &quiet);
     }
     cloud.hang_up(who);
     cloud.run(SETTLED);
@@ -436,82 +338,4 @@ fn reserve(cloud: &mut Cloud, who: Who, quiet: &Quiet) {
     cloud.call(who, Op::Clunk { fid });
     cloud.run(SETTLED);
     cloud.counters.count("groups reserved by queries");
-}
-
-/// `await`: who waits for what is not there waits; is let go by a flush; and is answered when a node gets the label, or comes with
-/// it. Numbers of a query that is in use mean the same before and after.
-fn wait_for(cloud: &mut Cloud, labels: &mut Labels, quiet: &Quiet) {
-    let any = |cloud: &mut Cloud| {
-        let all: Vec<usize> = quiet.nodes.keys().copied().collect();
-        all[cloud.rng.usize(0..all.len())]
-    };
-    let (from, to) = (any(cloud), any(cloud));
-    let word = format!("w{}", cloud.clock.mono.0);
-    let line = format!("label colour={word}\n");
-    let own = |cloud: &mut Cloud, line: &str| {
-        let root = cloud.connect(to, "root");
-        cloud.write(root, "self/ctl", line).expect("root labels its own node");
-        cloud.hang_up(root);
-    };
-    // It is known, and gone.
-    let leaf = quiet.nodes.keys().all(|at| cloud.parent(*at) != Some(to));
-    let joins = from != to && leaf && cloud.parent(to).is_some() && cloud.rng.bool();
-    let who = cloud.connect(from, "ericvh");
-    let held = cloud.walk(who, "query/x86").expect("every node is one");
-    let numbers = numbered(cloud, who, held);
-    if joins {
-        own(cloud, &line);
-        cloud.run(SETTLED);
-        cloud.kill(to);
-    }
-    cloud.run(SETTLED);
-    let file = ["topology", "status", "info", "clone"][cloud.rng.usize(0..4)];
-    let path = format!("await/colour={word}/{file}");
-    let fid = cloud.walk(who, &path).expect("what is waited for is walked to");
-    let before = sessions(cloud);
-    let access = if file == "clone" { BOTH } else { READ };
-    let tag = cloud.ask(who, Op::Open { fid, access });
-    cloud.run(SETTLED);
-    assert_eq!(cloud.reply(who, tag), None, "{path}: nothing matches");
-    let flush = cloud.call(who, Op::Flush { tag });
-    assert_eq!((flush, cloud.reply(who, tag)), (Reply::Done, None), "{path}: it is let go");
-    // The fid is as it was: not open.
-    let tag = cloud.ask(who, Op::Open { fid, access });
-    cloud.run(Duration::from_secs(1));
-    assert_eq!(cloud.reply(who, tag), None, "{path}: nothing matches yet");
-    let more = sessions(cloud).into_iter().zip(before).any(|(now, before)| now > before);
-    assert!(!more, "{path}: and nothing is allocated");
-    match joins {
-        true => cloud.restart(to),
-        false => own(cloud, &line),
-    }
-    cloud.run(SETTLED);
-    let reply = cloud.reply(who, tag);
-    assert!(matches!(reply, Some(Reply::Opened(..))), "{path}, asked at {from}: {to} matches: {reply:?}");
-    assert_eq!(numbered(cloud, who, held), numbers, "numbers mean the same as long as the query is in use");
-    cloud.counters.count(if joins { "waits for a node that joined" } else { "waits for a label" });
-    let back = labels.of(to, "colour").surely.clone().unwrap_or_default();
-    own(cloud, &format!("label colour={back}\n"));
-    cloud.hang_up(who);
-    cloud.run(SETTLED);
-}
-
-/// What the numbers in a query's directory lead to.
-fn numbered(cloud: &mut Cloud, who: Who, held: Fid) -> BTreeMap<String, String> {
-    let dir = cloud.new_fid(who);
-    cloud.call(who, Op::Walk { fid: held, newfid: dir, names: vec![] });
-    cloud.call(who, Op::Open { fid: dir, access: READ });
-    let Reply::Listed(entries) = cloud.call(who, Op::List { fid: dir, cookie: 0, count: 1000 }) else {
-        panic!("a query is listed")
-    };
-    cloud.call(who, Op::Clunk { fid: dir });
-    let mut all = BTreeMap::new();
-    for name in entries.into_iter().map(|entry| entry.stat.name).filter(|name| name.parse::<u32>().is_ok()) {
-        let fid = cloud.new_fid(who);
-        cloud.call(who, Op::Walk { fid: held, newfid: fid, names: vec![name.clone()] });
-        let Reply::Linked(to) = cloud.call(who, Op::ReadLink { fid }) else { panic!("{name} is a link") };
-        cloud.call(who, Op::Clunk { fid });
-        all.insert(name, to);
-    }
-    all
 }
