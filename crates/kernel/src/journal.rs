@@ -1,14 +1,19 @@
 //! What a node must know after it died: lines of sessions, the last one counts; `free ID` takes one away.
 //!
-//! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much it
-//! wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments. A last line without its newline was never
-//! answered for, and the host drops it. Lines that are not understood are dropped, each with a failure.
+//! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much
+//! it wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments. A
+//! last line without its newline was never answered for, and the host drops it. Lines that are not understood are dropped, each with
+//! a failure.
+
+mod write;
+
+pub(crate) use write::{write, write_state};
 
 use crate::{
-    session::{Live, Output, Session, Setup, State, Unsaid},
+    session::{Live, Output, Session, State, Unsaid},
     words,
 };
-use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use op::{Exit, How, Limits, SessionId, Uid, Usage, User, Wall, WinSize};
 
@@ -45,163 +50,6 @@ impl Stands {
                 }
             }
         }
-    }
-}
-
-/// The line that makes `session` again; `model` is its group.
-pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(160);
-    let mut w = Writer(&mut line);
-    w.0.extend(format!("{}", session.id.0).bytes());
-    w.num("owner", u64::from(session.owner.0));
-    w.num("gid", u64::from(session.gid));
-    w.num("mode", u64::from(session.mode));
-    w.num("created", session.created.0);
-    w.num("lease", session.life.lease.as_millis() as u64);
-    for (key, on) in
-        [("keep", session.life.keep), ("koc", session.life.kill_on_close), ("freeing", session.life.freeing)]
-    {
-        if on {
-            w.num(key, 1);
-        }
-    }
-    if !session.command.is_empty() {
-        w.bytes("command", &session.command);
-    }
-    if let Some((group, rank)) = session.member_of {
-        w.num("group", group.0);
-        w.num("rank", u64::from(rank));
-    }
-    for (key, value) in &session.tags {
-        w.bytes("tag", format!("{key}={value}").as_bytes());
-    }
-    write_stands(session, &mut w);
-    if let Some(live) = &session.live {
-        match model {
-            Some(model) if Arc::ptr_eq(&live.setup, &model.setup) || live.setup == model.setup => {
-                w.bytes("setup", b"group");
-            }
-            _ => write_setup(&live.setup, &mut w),
-        }
-        if live.stdin.closed {
-            w.num("eof", 1);
-        }
-        if live.roll {
-            w.num("roll", 1);
-        }
-    }
-    line
-}
-
-/// The line of where it stands, and how much it wrote.
-pub(crate) fn write_state(session: &Session) -> Vec<u8> {
-    let mut line = Vec::with_capacity(128);
-    line.extend(b"is ");
-    line.extend(format!("{}", session.id.0).bytes());
-    write_stands(session, &mut Writer(&mut line));
-    line
-}
-
-fn write_stands(session: &Session, w: &mut Writer<'_>) {
-    for (output, [len, trim, closed]) in session.output.iter().zip(OUTPUTS) {
-        if output.len > 0 {
-            w.num(len, output.len);
-        }
-        if output.trimmed > 0 {
-            w.num(trim, output.trimmed);
-        }
-        if output.closed {
-            w.num(closed, 1);
-        }
-    }
-    match &session.state {
-        State::Fresh => {}
-        State::Starting => w.bytes("state", b"starting"),
-        State::Running { pid, at, stopped } => {
-            w.bytes("state", if *stopped { b"stopped" } else { b"running" });
-            w.num("pid", u64::from(*pid));
-            w.num("at", at.0);
-        }
-        State::Ended { pid, started, exit, order } => {
-            w.bytes("state", b"ended");
-            w.num("pid", u64::from(*pid));
-            w.num("at", started.0);
-            w.num("order", *order);
-            match exit.how {
-                How::Code(code) => w.num("exit", u64::from(code)),
-                How::Signal(signal) => w.num("signal", u64::from(signal)),
-                How::Lost => {}
-            }
-            w.num("end", exit.at.0);
-            w.num("user_us", exit.usage.user_us);
-            w.num("sys_us", exit.usage.sys_us);
-            w.num("maxrss", exit.usage.maxrss_kib);
-        }
-    }
-    if let Some(live) = session.live.as_ref().filter(|live| !live.mark.is_empty()) {
-        w.bytes("mark", live.mark.as_bytes());
-    }
-}
-
-fn write_setup(setup: &Setup, w: &mut Writer<'_>) {
-    w.num("user", u64::from(setup.user.uid.0));
-    if !setup.env.is_empty() {
-        w.bytes("env", &setup.env);
-    }
-    if !setup.ns.is_empty() {
-        w.bytes("ns", &setup.ns);
-    }
-    if let Some(dir) = &setup.dir {
-        w.bytes("dir", dir);
-    }
-    if setup.nice != 0 {
-        w.bytes("nice", format!("{}", setup.nice).as_bytes());
-    }
-    if let Some(size) = setup.tty {
-        w.num("rows", u64::from(size.rows));
-        w.num("cols", u64::from(size.cols));
-    }
-    let l = &setup.limits;
-    for (key, value) in [
-        ("cpu", l.cpu.map(u64::from)),
-        ("mem", l.mem),
-        ("pids", l.pids),
-        ("wall", l.wall.map(|d| d.as_millis() as u64)),
-        ("output", l.output),
-        ("fds", l.fds),
-    ] {
-        if let Some(value) = value {
-            w.num(key, value);
-        }
-    }
-}
-
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn bytes(&mut self, key: &str, value: &[u8]) {
-        self.0.push(b' ');
-        self.0.extend(key.bytes());
-        self.0.push(b'=');
-        words::pack(value, self.0);
-    }
-
-    fn num(&mut self, key: &str, value: u64) {
-        self.0.push(b' ');
-        self.0.extend(key.bytes());
-        self.0.push(b'=');
-        let mut digits = [0; 20];
-        let mut rest = value;
-        let mut i = digits.len();
-        loop {
-            i -= 1;
-            digits[i] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.0.extend(&digits[i..]);
     }
 }
 
@@ -368,6 +216,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     fn user(uid: Uid) -> Arc<User> {
         Arc::new(User {
