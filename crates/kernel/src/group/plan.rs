@@ -189,6 +189,9 @@ impl Kernel {
     }
 
     fn place_here(&mut self, id: SessionId, ranks: &RankSet, begun: &mut Begun) {
+        // What becomes of a share that had one of them before is nothing to it from here on.
+        let shares = self.group_mut(id).into_iter().flat_map(|group| group.shares.values_mut());
+        shares.for_each(|share| share.ranks.subtract(ranks));
         for rank in ranks.iter() {
             match self.make_member(id, rank) {
                 Ok(starting) => begun.starting.extend(starting),
