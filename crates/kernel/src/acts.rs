@@ -354,6 +354,23 @@ pub(crate) fn lease(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
     k.set_life(id, |life| (life.lease, life.keep) = (span, false))
 }
 
+pub(crate) fn until(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
+    let at = match words {
+        [] => None,
+        [span] => Some(k.clock.mono + parse_span(&lossy(span)).ok_or_else(|| usage("until"))?),
+        _ => return Err(usage("until")),
+    };
+    let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    session.life.by_word = true;
+    // Who is cut off itself cannot give what it has not got.
+    let at = at.map(|at| session.expires.map_or(at, |ends| ends.min(at)));
+    if session.life.kill_on_close {
+        k.set_timer(id, crate::life::Timer::Lease, at);
+    }
+    k.touch(id);
+    Ok(Step::Done)
+}
+
 pub(crate) fn tag(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
     let mut tags: Vec<(String, String)> = Vec::new();
     for word in words {

@@ -127,6 +127,8 @@ impl Fields {
         s.life.lease = Duration::from_millis(self.num("lease")?);
         s.life.keep = self.flag("keep");
         s.life.kill_on_close = self.flag("koc");
+        s.life.by_word = self.flag("until");
+        s.expires = self.num("ends").map(op::Mono);
         s.life.freeing = self.flag("freeing");
         s.command = self.one.get("command").cloned().unwrap_or_default().into();
         s.tags = self.tags.clone();

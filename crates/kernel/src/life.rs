@@ -561,8 +561,10 @@ impl Kernel {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.holders += 1;
             session.cut_off &= !place.is_ctl();
+            let ends = session.ends();
             // Of a member, the group's lease.
             self.settle_life(id);
+            self.tell_until(id, ends);
         }
     }
 
@@ -576,10 +578,12 @@ impl Kernel {
             }
         }
         session.cut_off |= self.cut_off;
-        let lease = session.life.lease;
         if session.holders == 0 && session.life.kill_on_close && session.cut_off {
             // Nobody has closed it: its link broke. Whoever had it has the lease to come back.
-            self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
+            let (ends, at) = (session.ends(), session.lease_from(self.clock.mono));
+            self.set_timer(id, Timer::Lease, Some(at));
+            self.touch(id);
+            self.tell_until(id, ends);
         } else if session.holders == 0 && session.life.kill_on_close {
             self.close_for_good(id);
         } else {
@@ -643,7 +647,8 @@ impl Kernel {
         if let Some((group, _)) = session.member_of {
             return self.settle_life(group);
         }
-        if session.life.kill_on_close && session.holders == 0 && session.expires.is_some() {
+        let Life { kill_on_close, by_word, .. } = session.life;
+        if kill_on_close && (by_word || (session.holders == 0 && session.expires.is_some())) {
             return;
         }
         let held = |s: &Session| s.holders > 0 || s.runs();
@@ -941,10 +946,11 @@ impl Kernel {
             self.settle_life(id);
         }
         for id in ids {
-            let Life { kill_on_close: true, lease, .. } = self.sessions[&id].life else { continue };
-            // Its client lost its fid when the node died; it has the lease to come back. A group too, though its
-            // members run.
-            self.set_timer(id, Timer::Lease, Some(self.clock.mono + lease));
+            let Some(session) = self.sessions.get(&id).filter(|s| s.life.kill_on_close) else { continue };
+            // Its client lost its fid when the node died; it has the lease to come back, or what is left of it. A group too, though
+            // its members run.
+            let at = session.lease_from(self.clock.mono);
+            self.set_timer(id, Timer::Lease, Some(at));
         }
         // Each once, however many sessions there are.
         let named =

@@ -86,6 +86,8 @@ pub(crate) struct Life {
     pub(crate) lease: Duration,
     pub(crate) keep: bool,
     pub(crate) kill_on_close: bool,
+    /// That it is held again is said by whoever holds it (`until`): being opened is not enough.
+    pub(crate) by_word: bool,
     /// `free` was said while it ran.
     pub(crate) freeing: bool,
 }
@@ -152,6 +154,18 @@ pub(crate) struct Stdin {
 }
 
 impl Session {
+    /// When it is ended, held or not, unless that is taken back.
+    pub(crate) fn ends(&self) -> Option<Mono> {
+        self.expires.filter(|_| self.life.kill_on_close)
+    }
+
+    /// When its lease is over, if it was cut off now; one that was cut off before and not held again has no new one. After a
+    /// restart of the machine the clock may be behind what was written down: a lease is never longer for that.
+    pub(crate) fn lease_from(&self, now: Mono) -> Mono {
+        let at = now + self.life.lease;
+        self.expires.map_or(at, |ends| ends.min(at))
+    }
+
     pub(crate) fn new(id: SessionId, user: &Arc<User>, now: Wall) -> Session {
         Session {
             id,
@@ -170,7 +184,7 @@ impl Session {
             holders: 0,
             cut_off: false,
             expires: None,
-            life: Life { lease: limits::LEASE, keep: false, kill_on_close: false, freeing: false },
+            life: Life { lease: limits::LEASE, keep: false, kill_on_close: false, by_word: false, freeing: false },
             why: "",
             live: Some(Box::new(Live::new(Setup::new(user)))),
             unsaid: Unsaid::Anything,

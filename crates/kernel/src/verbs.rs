@@ -200,6 +200,13 @@ pub static VERBS: &[Verb] = &[
         example: "lease 3600",
     },
     Verb {
+        name: "until",
+        usage: "[SECONDS]",
+        run: Run::Session { act: acts::until, reach: Reach::Whole },
+        doc: "with `killonclose`: end and free it after that, held or not, unless `until` takes it back; once cut off, it is not enough to open it again. How a node tells another that it is itself cut off.",
+        example: "until 60",
+    },
+    Verb {
         name: "tag",
         usage: "key=value…",
         run: Run::Session { act: acts::tag, reach: Reach::All },

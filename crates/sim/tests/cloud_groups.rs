@@ -27,6 +27,7 @@ const MUST_HAPPEN: &[&str] = &[
     "groups judged",
     "links broke with requests under way",
     "machines lost",
+    "nodes that were cut off and killed more than once",
     "parents replaced",
     "reservations that competed",
     "reservations that were made",

@@ -41,7 +41,7 @@ impl Kernel {
             (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
                 self.share_refused(group, no, error)
             }
-            (Step::Open, Reply::Opened(..)) => self.in_time(group, no),
+            (Step::Open, Reply::Opened(..)) => self.held_again(group, no),
             (Step::Named, Reply::Data(data)) => {
                 let id = lossy(&data).trim().parse().ok();
                 if let Some(share) = self.share_mut(group, no) {

@@ -34,13 +34,12 @@ impl Kernel {
         }
     }
 
-    /// When a share that is cut off is given up. Each level below it notices only when the one above has ended what it had, so each
-    /// has its lease. A kept share lives on there, so nothing of it may ever be made elsewhere.
+    /// When a share that is cut off is given up. All levels below it end what they have at the same time, since each is told how long
+    /// the one above has. A kept share lives on there, so nothing of it may ever be made elsewhere.
     fn give_it_time(&mut self, id: SessionId, no: u64) {
         self.groups.cut = true;
         let Some(life) = self.sessions.get(&id).map(|session| session.life) else { return };
-        let levels = self.levels_below(id, no);
-        let at = self.clock.mono + (life.lease + limits::LOST) * levels;
+        let at = self.clock.mono + life.lease + limits::LOST;
         let Some(share) = self.share_mut(id, no) else { return };
         if (!life.keep || share.id.is_none()) && share.deadline.is_none() {
             share.deadline = Some(at);
@@ -118,6 +117,38 @@ impl Kernel {
             true => drop(self.ask_size(group, no, None)),
             false => self.tell_again(group, no),
         }
+    }
+
+    /// How long a group has that is cut off from whoever holds it, as a word of `until`.
+    pub(super) fn time_left(&self, session: &crate::session::Session) -> Option<alloc::string::String> {
+        session.ends().map(|at| format!("{}ms", at.since(self.clock.mono).as_millis()))
+    }
+
+    /// A group has been cut off, or is held again: so are its shares, if that was otherwise before.
+    pub(crate) fn tell_until(&mut self, id: SessionId, before: Option<Mono>) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.group.is_some()) else { return };
+        if session.ends() == before {
+            return;
+        }
+        let left = self.time_left(session).unwrap_or_default();
+        self.tell_shares(id, format!("try until {left}").as_bytes());
+    }
+
+    /// A share can be asked again: it is told how it is held, whatever it may have missed of that.
+    pub(super) fn held_again(&mut self, group: SessionId, no: u64) {
+        self.in_time(group, no);
+        let Some(session) = self.sessions.get(&group) else { return };
+        if self.share(group, no).is_none_or(|share| share.id.is_none()) {
+            return;
+        }
+        let lease = session.life.lease.as_millis();
+        let words = match (session.life.keep, self.time_left(session)) {
+            (true, _) => "keep".into(),
+            (false, left) => {
+                format!("killonclose\nlease {lease}ms\ntry until {}", left.unwrap_or_default())
+            }
+        };
+        self.tell_share(group, no, words.into_bytes(), super::share::Line::PLAIN);
     }
 
     /// It is held again, in time.

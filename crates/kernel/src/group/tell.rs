@@ -26,6 +26,10 @@ pub(super) fn setup_lines(k: &Kernel, session: &Session) -> Setup {
     // Nobody would find one that is kept and whose number was never heard: `keep` is said when that is known.
     say(&[b"killonclose"]);
     say(&[b"lease", format!("{}ms", session.life.lease.as_millis()).as_bytes()]);
+    match k.time_left(session) {
+        Some(left) => say(&[b"until", left.as_bytes()]),
+        None => say(&[b"until"]),
+    }
     for (key, value) in &session.tags {
         say(&[b"tag", format!("{key}={value}").as_bytes()]);
     }

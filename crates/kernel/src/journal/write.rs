@@ -18,12 +18,18 @@ pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
     w.num("mode", u64::from(session.mode));
     w.num("created", session.created.0);
     w.num("lease", session.life.lease.as_millis() as u64);
-    for (key, on) in
-        [("keep", session.life.keep), ("koc", session.life.kill_on_close), ("freeing", session.life.freeing)]
-    {
+    for (key, on) in [
+        ("keep", session.life.keep),
+        ("koc", session.life.kill_on_close),
+        ("until", session.life.by_word),
+        ("freeing", session.life.freeing),
+    ] {
         if on {
             w.num(key, 1);
         }
+    }
+    if let Some(at) = session.expires.filter(|_| session.life.kill_on_close) {
+        w.num("ends", at.0);
     }
     if !session.command.is_empty() {
         w.bytes("command", &session.command);

@@ -68,6 +68,8 @@ pub(super) struct Run {
     /// When a node may be away again; and when it comes back.
     rested: Vec<Mono>,
     back: Vec<(Mono, usize)>,
+    /// When a node is killed for a second.
+    dies: Vec<(Mono, usize)>,
     trace: Trace,
 }
 
@@ -84,6 +86,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         tokens: 1_000,
         rested: Vec::new(),
         back: Vec::new(),
+        dies: Vec::new(),
         trace: Trace::of(120),
     };
     seeded::play(&mut run, (seed, "cloud_groups"), Run::play);
@@ -151,7 +154,7 @@ impl Run {
         while self.cloud.clock.mono < until {
             let next = self.cloud.clock.mono + Duration::from_millis(50);
             let next = next.min(until);
-            let next = self.back.iter().map(|(at, _)| *at).fold(next, Mono::min);
+            let next = self.back.iter().chain(&self.dies).map(|(at, _)| *at).fold(next, Mono::min);
             while self.cloud.step(next) {
                 self.ledger.look(&self.cloud);
             }
@@ -166,6 +169,13 @@ impl Run {
         let now = self.cloud.clock.mono;
         let due: Vec<usize> = self.back.iter().filter(|(at, _)| *at <= now).map(|(_, node)| *node).collect();
         self.back.retain(|(at, _)| *at > now);
+        for (_, node) in self.dies.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+            if self.cloud.is_up(node) && self.back.iter().all(|(_, away)| *away != node) {
+                self.note(format!("n{node} is killed for a second"));
+                self.back.push((now + Duration::from_secs(1), node));
+                self.cloud.kill(node);
+            }
+        }
         for node in due {
             self.note(format!("n{node} is back"));
             self.cloud.thaw(node);
@@ -407,14 +417,25 @@ impl Run {
         self.rested[at] = now + BETWEEN;
         let span = Duration::from_millis(self.cloud.rng.u64(0..AWAY.as_millis() as u64));
         self.back.push((now + span, at));
-        match self.cloud.rng.u32(0..2) {
+        match self.cloud.rng.u32(0..3) {
             0 => {
                 self.note(format!("n{at} is stopped for {span:?}"));
                 self.cloud.freeze(at);
             }
-            _ => {
+            1 => {
                 self.note(format!("n{at} is killed for {span:?}"));
                 self.cloud.kill(at);
+            }
+            // Cut off all the time, and started anew in between: its lease does not begin anew with that.
+            _ => {
+                let others: Vec<usize> = (0..self.cloud.hosts.len()).filter(|other| *other != at).collect();
+                let (again, third) = (self.cloud.rng.u64(10..55), self.cloud.rng.u64(10..55));
+                self.note(format!("n{at} is alone, is killed for {span:?}, again after {again} s and after {third} s"));
+                others.into_iter().for_each(|other| self.cloud.block(at, other));
+                self.cloud.counters.count("nodes that were cut off and killed more than once");
+                self.cloud.kill(at);
+                let again = now + span + Duration::from_secs(again);
+                self.dies.extend([(again, at), (again + Duration::from_secs(third), at)]);
             }
         }
     }
@@ -457,6 +478,7 @@ impl Run {
         self.note("all is well again");
         self.cloud.heal();
         self.back.clear();
+        self.dies.clear();
         for at in 0..self.cloud.hosts.len() {
             self.cloud.thaw(at);
             self.cloud.restart(at);
