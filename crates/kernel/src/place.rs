@@ -376,11 +376,13 @@ impl Kernel {
         self.alive(place)?;
         let above = |names: Vec<String>| Spot::There(Anchor::Up, names);
         let here = |place: Place| Spot::Here(place);
+        // Nodes are known by their ids too, to each other: what is meant must not be another one that is called so by now.
+        let id = (name.len() == 32).then(|| name.parse::<NodeId>().ok()).flatten();
         let found = match place {
-            Place::View(View::Net) if *name == *self.node.name => {
+            Place::View(View::Net) if *name == *self.node.name || id == Some(self.node.id) => {
                 Some(here(Place::Dir(Subject::Node(View::Net))))
             }
-            Place::View(View::Net) => match self.cloud.named(name) {
+            Place::View(View::Net) => match self.cloud.named(name).or_else(|| self.node_no(id?)) {
                 Some(no) => Some(here(Place::Known(no, View::Net))),
                 None => up.then(|| above(alloc::vec!["net".into(), name.into()])),
             },

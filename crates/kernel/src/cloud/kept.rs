@@ -125,6 +125,7 @@ impl Kernel {
         links.into_iter().for_each(|link| self.tell(link, format!("moved {id} {term}\n")));
         self.journal_gone(no);
         self.cloud.forget(no);
+        self.shares_left(id);
     }
 
     /// Forgets a node that cannot be reached, with what is known to be below it.
@@ -136,6 +137,7 @@ impl Kernel {
             left.extend(below.map(|(no, _)| *no));
             self.journal_gone(no);
             self.cloud.forget(no);
+            self.shares_left(id);
         }
     }
 }

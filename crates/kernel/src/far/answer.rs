@@ -1,6 +1,6 @@
 //! Answers, and what becomes of requests whose link is gone.
 
-use super::{Anchor, Asked, Bound, Kind, Purpose, Stop, Walking, partial};
+use super::{Anchor, Asked, Bound, Kind, Purpose, ShareStep, Stop, Tie, Walking, partial};
 use crate::{
     ClientId, FidState, Kernel, Lane, LinkId, Who,
     files::{Open, OpenState},
@@ -9,7 +9,7 @@ use crate::{
     place::{Place, View},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
-use op::{Errno, Error, Fid, Op, Qid, Reply, Tag};
+use op::{Errno, Error, Fid, Op, Qid, Reply, SessionId, Tag};
 
 impl Kernel {
     pub(crate) fn answered(&mut self, link: LinkId, tag: Tag, reply: Reply) {
@@ -236,6 +236,24 @@ impl Kernel {
         let why = Purpose::Why { who, from: there, root, names: names.to_vec() };
         let tag = self.ask(link, lane, why, op);
         self.park_again(who, On::Asked(tag), Ask::Far(tag));
+    }
+
+    /// Whether a share's session is gone, or only out of reach: the step that failed is asked by itself.
+    pub(crate) fn ask_why_share(&mut self, group: SessionId, share: u64, link: LinkId) {
+        let lane = Lane::Control;
+        let Some((_, names)) = self.share_names(group, share, "").filter(|(route, _)| *route == link) else {
+            return;
+        };
+        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+        let (Ok(root), Some((last, before))) = (self.root(link, lane, &user, false), names.split_last())
+        else {
+            return;
+        };
+        let Some(there) = self.cloud.links.get_mut(&link).map(Tie::fid) else { return };
+        self.lead_there(link, lane, (root, there), before, before.len());
+        let op = Op::Walk { fid: there, newfid: there, names: alloc::vec![last.clone()] };
+        self.ask(link, lane, Purpose::Share { group, share, step: ShareStep::Why }, op);
+        self.clunk_there(link, lane, there);
     }
 
     pub(super) fn settle_op(

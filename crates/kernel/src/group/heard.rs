@@ -8,6 +8,9 @@ use crate::{Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet
 use alloc::{format, vec::Vec};
 use op::{Errno, Error, NodeId, Op, Reply, SessionId};
 
+/// Names of a walk to a file of a share that is beyond a neighbour: `net/NODE/ID/FILE`.
+const BEYOND: usize = 4;
+
 impl Kernel {
     /// What a share's node said.
     pub(crate) fn share_answered(
@@ -28,6 +31,16 @@ impl Kernel {
             }
             fan.into_iter().for_each(|fan| self.fan_answered(link, fan, true, Reply::Wrote(0)));
         }
+        if step == Step::Why {
+            let gone =
+                matches!(&reply, Reply::Failed(error) if matches!(error.errno, Errno::NOENT | Errno::STALE));
+            let waits =
+                self.share(group, no).is_some_and(|share| share.at.is_none() && share.refused.is_none());
+            if let (Reply::Failed(error), true) = (reply, gone && waits && linked) {
+                self.share_refused(group, no, error);
+            }
+            return;
+        }
         if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
             return;
         }
@@ -36,6 +49,15 @@ impl Kernel {
                 if error.errno == Errno::HOSTUNREACH
                     && self.share(group, no).is_some_and(|share| share.id.is_some()) =>
             {
+                self.out_of_reach(group, no);
+            }
+            // Whoever is on the way there may know nothing of the node, or cannot reach it: nothing is known to be gone by that.
+            (Step::Open | Step::Wait { .. }, Reply::Walked(qids))
+                if self.share_is_beyond(group, no, link) && qids.len() < BEYOND =>
+            {
+                if qids.len() > 1 {
+                    self.ask_why_share(group, no, link);
+                }
                 self.out_of_reach(group, no);
             }
             (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
@@ -71,7 +93,10 @@ impl Kernel {
                 let size = text.lines().find_map(|line| line.strip_prefix("size=")?.parse().ok());
                 self.resized_above(group, no, size.unwrap_or(0));
             }
-            (Step::Open | Step::Named | Step::Wait { .. } | Step::Size { .. } | Step::Line(_), _) => {}
+            (
+                Step::Open | Step::Named | Step::Wait { .. } | Step::Size { .. } | Step::Why | Step::Line(_),
+                _,
+            ) => {}
         }
     }
 

@@ -90,9 +90,10 @@ impl Kernel {
         let (mut back, mut still) = (Vec::new(), false);
         for (id, session) in &self.sessions {
             let Some(group) = session.group.as_deref() else { continue };
+            let keep = session.life.keep;
             let cut =
                 group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
-            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s).is_some());
+            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s, keep).is_some());
             still |= !not.is_empty();
             back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
         }
@@ -194,6 +195,21 @@ impl Kernel {
 
     pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
         self.groups.deadlines.first().map(|(at, ..)| *at).into_iter().chain(self.groups.look_at).min()
+    }
+
+    /// A node is no part of the cloud any more: what was kept there is lost.
+    pub(crate) fn shares_left(&mut self, peer: NodeId) {
+        let groups =
+            self.sessions.values().filter(|s| s.life.keep).filter_map(|s| Some((s.id, s.group.as_deref()?)));
+        let there =
+            |(_, share): &(&u64, &Share)| share.peer == peer && share.at.is_none() && share.refused.is_none();
+        let lost =
+            groups.flat_map(|(id, group)| group.shares.iter().filter(there).map(move |(no, _)| (id, *no)));
+        for (id, no) in lost.collect::<Vec<_>>() {
+            let Some(name) = self.share(id, no).map(|share| share.name.clone()) else { continue };
+            let error = Error::new(Errno::HOSTUNREACH, format!("{name} has left the cloud"));
+            self.share_refused(id, no, error);
+        }
     }
 
     /// After a restart: every share is to be found again.

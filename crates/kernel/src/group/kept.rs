@@ -111,7 +111,10 @@ impl Kernel {
     /// Lines for a journal that is written anew.
     pub(crate) fn group_lines(&self) -> Vec<Vec<u8>> {
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        groups.filter(|(_, group)| group.size > 0).flat_map(|(id, group)| self.lines_of(id, group)).collect()
+        groups
+            .filter(|(_, group)| group.size > 0 || !group.shares.is_empty())
+            .flat_map(|(id, group)| self.lines_of(id, group))
+            .collect()
     }
 
     fn lines_of(&self, id: SessionId, group: &Group) -> Vec<Vec<u8>> {

@@ -59,6 +59,8 @@ pub(crate) enum Step {
     Wait {
         read: bool,
     },
+    /// Whether the session is gone, or only out of reach.
+    Why,
     /// How many members there are now; a line is not answered before that is known.
     Size {
         fan: Option<u64>,
@@ -210,7 +212,8 @@ impl Kernel {
     /// What a file of a share is called over the link that leads there.
     pub(crate) fn share_names(&self, group: SessionId, no: u64, file: &str) -> Option<(LinkId, Vec<String>)> {
         let share = self.share(group, no).filter(|share| share.refused.is_none())?;
-        let (link, mut names) = self.share_route(share)?;
+        let keep = self.sessions.get(&group).is_some_and(|session| session.life.keep);
+        let (link, mut names) = self.share_route(share, keep)?;
         names.push(share.id?.to_string());
         if !file.is_empty() {
             names.push(file.into());
@@ -218,8 +221,9 @@ impl Kernel {
         Some((link, names))
     }
 
-    /// Which link leads to a share's node, and what that is called there.
-    pub(super) fn share_route(&self, share: &Share) -> Option<(LinkId, Vec<String>)> {
+    /// Which link leads to a share's node, and what that is called there. Whoever is above, or is kept, is wherever the cloud has it by
+    /// now: the parent knows. What is not kept is not looked for there, since it has its time to be held by whoever held it.
+    pub(super) fn share_route(&self, share: &Share, keep: bool) -> Option<(LinkId, Vec<String>)> {
         let above = self.cloud.above;
         let is_there = |link: &LinkId| {
             self.cloud.links.get(link).and_then(|tie| tie.peer.as_ref()).is_some_and(|p| p.id == share.peer)
@@ -228,10 +232,17 @@ impl Kernel {
             return Some((link, alloc::vec!["self".into()]));
         }
         let known = self.node_no(share.peer).and_then(|no| self.cloud.known(no));
-        let via = known.filter(|known| known.down.is_none()).and_then(|known| known.via);
-        let link = via.or(above.filter(|_| share.up))?;
-        let name = known.map_or(&share.name, |known| &known.name);
-        Some((link, alloc::vec!["net".into(), String::from(&**name)]))
+        let known = known.filter(|known| known.down.is_none());
+        let below = known.and_then(|known| Some((known.via?, String::from(&*known.name))));
+        let elsewhere = || Some((above.filter(|_| share.up || keep)?, share.peer.to_string()));
+        let (link, name) = below.or_else(elsewhere)?;
+        Some((link, alloc::vec!["net".into(), name]))
+    }
+
+    /// Whether a share is at another node than the one at the other end of a link.
+    pub(crate) fn share_is_beyond(&self, group: SessionId, no: u64, link: LinkId) -> bool {
+        let peer = self.cloud.links.get(&link).and_then(|tie| tie.peer.as_ref());
+        self.share(group, no).is_some_and(|share| peer.is_none_or(|peer| peer.id != share.peer))
     }
 
     /// The session that a share is.

@@ -45,12 +45,12 @@ impl Kernel {
         let (no, share) = self.share_with(session, rank)?;
         let number = self.share_number(id, no)?.to_string();
         let rest = alloc::vec![number, rank.to_string()];
-        match share.up {
-            true => {
-                let names = ["net".into(), String::from(&*share.name)].into_iter().chain(rest);
+        match self.share_node(share).filter(|_| !share.up) {
+            Some(node) => Some((Anchor::Node(node, View::Net), rest)),
+            None => {
+                let names = ["net".into(), share.peer.to_string()].into_iter().chain(rest);
                 Some((Anchor::Up, names.collect()))
             }
-            false => Some((Anchor::Node(self.share_node(share)?, View::Net), rest)),
         }
     }
 

@@ -2,8 +2,8 @@
 //! do is known from their programs, so what a group says of itself is held against what really ran.
 //!
 //! What must hold, whatever happens: no rank runs twice at once, a rank that is not retried is started once, `wait` names every
-//! rank once and with how it really ended, `res` gets all or nothing, and of what was freed nothing is left. Groups that are kept
-//! (`keep`) are not among them: what is kept at a node that then gets another parent is not always found again.
+//! rank once and with how it really ended, and none that still runs, `res` gets all or nothing, what is kept (`keep`) is found again, and
+//! of what was freed nothing is left.
 
 mod judge;
 
@@ -43,6 +43,8 @@ pub(super) struct Group {
     pub(super) changed: bool,
     /// Ranks were given back: their numbers may be others' now.
     pub(super) shrunk: bool,
+    /// It runs on where it cannot be reached.
+    pub(super) kept: bool,
     pub(super) who: Who,
     ctl: Fid,
     said: Vec<(Tag, String)>,
@@ -56,6 +58,8 @@ struct Reader {
     fid: Fid,
     tag: Tag,
     op: Op,
+    /// What of a line has come.
+    torn: Vec<u8>,
 }
 
 /// A run under one seed.
@@ -229,10 +233,12 @@ impl Run {
             _ => "exit 0",
         };
         let width = if rng.u32(0..3) == 0 { format!(" width={}", rng.u32(1..5)) } else { String::new() };
+        let kept = rng.u32(0..4) == 0;
         let line = match runs {
             true => format!("run {asked}{width} retry={retry} -- {command} g{token} {{rank}}\n"),
             false => format!("res {asked}\n"),
         };
+        let line = if kept { format!("keep\n{line}") } else { line };
         self.note(format!("n{home}/{id}: {line:?}"));
         let write = Op::Write { fid: ctl, offset: 0, data: line.into_bytes() };
         let tag = self.cloud.ask(who, write);
@@ -250,6 +256,7 @@ impl Run {
             made: None,
             changed: false,
             shrunk: false,
+            kept,
             reader: None,
             over: false,
         };
@@ -348,11 +355,18 @@ impl Run {
             let fid = self.cloud.new_fid(who);
             let op = Op::Walk { fid: Fid(0), newfid: fid, names: names(&path) };
             let tag = self.cloud.ask(who, op.clone());
-            self.groups[at].reader = Some(Reader { fid, tag, op });
+            self.groups[at].reader = Some(Reader { fid, tag, op, torn: Vec::new() });
         }
-        while let Some(Reader { fid, tag, op }) = &self.groups[at].reader {
+        while let Some(Reader { fid, tag, op, torn }) = &mut self.groups[at].reader {
             let (fid, op) = (*fid, op.clone());
             let Some(reply) = self.cloud.reply(who, *tag) else { return };
+            let mut torn = std::mem::take(torn);
+            if let (Op::Read { .. }, Reply::Data(data)) = (&op, &reply) {
+                torn.extend(data);
+                let whole = torn.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+                let lines: Vec<u8> = torn.drain(..whole).collect();
+                String::from_utf8_lossy(&lines).lines().for_each(|line| self.hear_end(at, line));
+            }
             let next = match (op, reply) {
                 (Op::Walk { .. }, Reply::Walked(qids)) if qids.len() == 4 => {
                     Op::Open { fid, access: Access { read: true, ..Access::default() } }
@@ -368,7 +382,7 @@ impl Run {
                 }
             };
             let tag = self.cloud.ask(who, next.clone());
-            self.groups[at].reader = Some(Reader { fid, tag, op: next });
+            self.groups[at].reader = Some(Reader { fid, tag, op: next, torn });
         }
     }
 
@@ -430,7 +444,9 @@ impl Run {
             _ => {
                 let others: Vec<usize> = (0..self.cloud.hosts.len()).filter(|other| *other != at).collect();
                 let (again, third) = (self.cloud.rng.u64(10..55), self.cloud.rng.u64(10..55));
-                self.note(format!("n{at} is alone, is killed for {span:?}, again after {again} s and after {third} s"));
+                self.note(format!(
+                    "n{at} is alone, is killed for {span:?}, again after {again} s and after {third} s"
+                ));
                 others.into_iter().for_each(|other| self.cloud.block(at, other));
                 self.cloud.counters.count("nodes that were cut off and killed more than once");
                 self.cloud.kill(at);

@@ -58,6 +58,10 @@ impl Ledger {
         self.ran.values().filter(|ran| (ran.token, ran.rank) == (token, rank)).count()
     }
 
+    fn runs(&self, token: u64, rank: u32) -> bool {
+        self.ran.values().any(|ran| ran.alive && (ran.token, ran.rank) == (token, rank))
+    }
+
     fn alive(&self, token: u64) -> Vec<(usize, SessionId)> {
         self.ran.iter().filter(|(_, ran)| ran.alive && ran.token == token).map(|(key, _)| *key).collect()
     }
@@ -117,8 +121,13 @@ impl Run {
         for at in 0..self.cloud.hosts.len() {
             let who = self.cloud.connect(at, "ericvh");
             let listed = self.cloud.ls(who, &format!("net/n{at}")).expect("it is up");
-            let left: Vec<&String> =
+            let mut left: Vec<&String> =
                 listed.iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect();
+            // What was kept where it could not be reached when its group was freed is kept: nobody could tell it.
+            left.retain(|id| {
+                let info = self.cloud.cat(who, &format!("net/n{at}/{id}/info")).expect("it was listed");
+                !info.lines().any(|line| line == "life=keep")
+            });
             let status = left.first().map(|id| self.cloud.cat(who, &format!("net/n{at}/{id}/info")));
             assert!(left.is_empty(), "n{at} still has {left:?}: {status:?}");
             self.cloud.hang_up(who);
@@ -173,6 +182,20 @@ impl Run {
         self.cloud.counters.count_many("ends of ranks judged", ranks.len());
     }
 
+    /// A line of `wait` as it comes: whatever it says, its rank does not run.
+    ///
+    /// # Panics
+    /// If it does.
+    pub(super) fn hear_end(&mut self, at: usize, line: &str) {
+        let group = &self.groups[at];
+        let rank = line.split(' ').find_map(|word| word.strip_prefix("rank=")?.parse::<u32>().ok());
+        let runs = rank.is_some_and(|rank| self.ledger.runs(group.token, rank));
+        assert!(!runs || group.shrunk, "{}: it runs still: {line}", self.name(at));
+        if group.kept {
+            self.cloud.counters.count("ends of kept groups");
+        }
+    }
+
     /// A line of `wait`; its rank.
     fn judge_end(&self, group: &Group, name: &str, line: &str) -> u32 {
         let words: Vec<&str> = line.split(' ').collect();
@@ -190,6 +213,8 @@ impl Run {
         let really = ran.how;
         let known = really == Some(said) || said == How::Lost || (said == How::Code(127) && really.is_none());
         assert!(known, "{name}: {line:?}, and it ended by {really:?}");
+        let found = !group.kept || said != How::Lost || really == Some(How::Lost);
+        assert!(found, "{name} is kept, and was not found again: {line:?}, and it ended by {really:?}");
         rank
     }
 
