@@ -22,6 +22,7 @@ const MUST_HAPPEN: &[&str] = &[
     "a cable was cut, and nobody knew",
     "a node was killed",
     "a node was stopped",
+    "clouds in which nothing was left",
     "ends of kept groups",
     "ends of ranks judged",
     "groups for which there was no room",
