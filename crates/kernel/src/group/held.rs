@@ -143,10 +143,11 @@ impl Kernel {
             return;
         }
         let lease = session.life.lease.as_millis();
+        // What it cannot pass on is no reason to leave out the rest.
         let words = match (session.life.keep, self.time_left(session)) {
-            (true, _) => "keep".into(),
+            (true, _) => "try keep".into(),
             (false, left) => {
-                format!("killonclose\nlease {lease}ms\ntry until {}", left.unwrap_or_default())
+                format!("try until {}\ntry killonclose\ntry lease {lease}ms", left.unwrap_or_default())
             }
         };
         self.tell_share(group, no, words.into_bytes(), super::share::Line::PLAIN);
