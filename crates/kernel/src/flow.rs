@@ -303,6 +303,9 @@ impl Kernel {
                 self.collect_on(id, stream, &made);
             }
             self.feed_on(id, &made);
+            if self.parked.awaited(&On::Fed(id)) && self.all_placed(id) {
+                self.parked.notify(On::Fed(id));
+            }
             self.tell_whole(id);
         }
     }

@@ -29,7 +29,7 @@ pub(crate) use change::{grow, replace, shrink};
 pub(crate) use plan::Begun;
 pub(crate) use share::Step as ShareStep;
 
-use crate::{Kernel, limits, ranks::RankSet, words};
+use crate::{Kernel, limits, ranks::RankSet, session::State, words};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +69,8 @@ pub(crate) struct Group {
     tries: BTreeMap<u32, u32>,
     /// How often of that it had not failed: it was replaced, or given back and taken again.
     spared: BTreeMap<u32, u32>,
+    /// Members of this node that have ended and were made anew here, in their order: what they wrote is there still.
+    pub(crate) earlier: BTreeMap<u32, Vec<SessionId>>,
     shares: BTreeMap<u64, Share>,
     /// How members ended, in that order.
     pub(crate) log: Vec<End>,
@@ -217,13 +219,26 @@ impl Kernel {
         let session = self.sessions.get_mut(&group).ok_or_else(|| crate::gone(group))?;
         let words = session.group.as_ref().map(|g| g.words.clone()).unwrap_or_default();
         if let Some(old) = session.member(rank) {
-            self.let_go(group, rank, old);
-            self.flow_gone(group, old);
+            let ended = self.sessions.get(&old).is_some_and(|old| matches!(old.state, State::Ended { .. }));
+            if ended {
+                self.keep_earlier(group, rank, old);
+            } else {
+                self.let_go(group, rank, old);
+                self.flow_gone(group, old);
+            }
         }
         let id = self.new_member(group, rank)?;
         match words.is_empty() {
             true => Ok(None),
             false => self.exec(id, &words).map(|()| Some(id)),
+        }
+    }
+
+    /// A member that has ended makes room for the next of its rank; its output goes with the group.
+    fn keep_earlier(&mut self, group: SessionId, rank: u32, member: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&group) {
+            session.members.remove(&rank);
+            session.group.get_or_insert_default().earlier.entry(rank).or_default().push(member);
         }
     }
 
@@ -311,6 +326,13 @@ impl Kernel {
 }
 
 impl crate::session::Session {
+    /// Every member of this node, also those that were made anew: what was first of a rank comes first.
+    pub(crate) fn ever_members(&self) -> Vec<(u32, SessionId)> {
+        let earlier = self.group.iter().flat_map(|group| &group.earlier);
+        let earlier = earlier.flat_map(|(rank, ids)| ids.iter().map(|id| (*rank, *id)));
+        earlier.chain(self.members.iter().map(|(rank, id)| (*rank, *id))).collect()
+    }
+
     /// How many ranks it has.
     pub(crate) fn size(&self) -> u32 {
         let cloned = self.members.last_key_value().map_or(0, |(last, _)| last + 1);

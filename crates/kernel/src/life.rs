@@ -665,7 +665,7 @@ impl Kernel {
     pub(crate) fn free(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let reducers = session.flow.iter().flat_map(|flow| flow.reducers()).collect::<Vec<_>>();
-        for member in session.members.values().copied().collect::<Vec<_>>() {
+        for (_, member) in session.ever_members() {
             self.free(member);
         }
         // Before it: the journal would not know whose they were.
@@ -710,6 +710,8 @@ impl Kernel {
             self.flow_gone(of, id);
             // It may have been the last that was busy.
             self.settle_life(of);
+        } else if let Some((of, rank)) = session.member_of {
+            self.earlier_freed(of, rank, id);
         }
         self.wake_all(id);
         self.happened(Some(id), session.owner, What::Freed);
@@ -913,8 +915,12 @@ impl Kernel {
                 let whole = |g: &&mut Box<Session>| g.member_of.is_none() && g.state == State::Fresh;
                 match self.sessions.get_mut(&group).filter(whole) {
                     Some(group) => {
-                        group.members.insert(rank, id);
+                        let before = group.members.insert(rank, id);
                         if let Some(ranks) = &mut group.group {
+                            // The one with the higher number was made anew.
+                            if let Some(before) = before {
+                                ranks.earlier.entry(rank).or_default().push(before);
+                            }
                             ranks.size = ranks.size.max(rank + 1);
                             ranks.active.insert(rank);
                         }

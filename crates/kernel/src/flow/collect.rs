@@ -19,6 +19,8 @@ pub(crate) struct Collect {
     next: u64,
     members: BTreeMap<SourceId, Local>,
     by_session: BTreeMap<SessionId, SourceId>,
+    /// Who is read when a member that was made anew is read to its end.
+    next_try: BTreeMap<SessionId, SourceId>,
     shares: BTreeMap<SourceId, Remote>,
     by_share: BTreeMap<u64, SourceId>,
     /// Ranks that the merge knows as coming, and ends that it knows.
@@ -38,6 +40,8 @@ pub(crate) struct Collect {
 struct Local {
     session: SessionId,
     rank: u32,
+    /// The member that had its rank before, if that is to be read first.
+    after: Option<SessionId>,
     offset: u64,
     fetching: bool,
     complete: bool,
@@ -62,6 +66,7 @@ impl Collect {
             next: 0,
             members: BTreeMap::new(),
             by_session: BTreeMap::new(),
+            next_try: BTreeMap::new(),
             shares: BTreeMap::new(),
             by_share: BTreeMap::new(),
             expected: RankSet::new(),
@@ -97,7 +102,7 @@ impl Kernel {
     pub(crate) fn collect(&mut self, id: SessionId, stream: Stream) {
         let version = (self.clock.wall.0 ^ self.clock.wall.0 >> 32) as u32 | 1;
         let Some(session) = self.sessions.get_mut(&id).filter(|s| s.is_group()) else { return };
-        let made = session.members.iter().map(|(rank, id)| (*rank, *id)).collect::<Vec<_>>();
+        let made = session.ever_members();
         let flow = session.flow.get_or_insert_default();
         if flow.collects[stream as usize].is_some() {
             return;
@@ -136,6 +141,7 @@ impl Kernel {
         }
         collect.members.clear();
         collect.by_session.clear();
+        collect.next_try.clear();
         collect.shares.clear();
         collect.by_share.clear();
         collect.merge = Merge::new(Form::default(), Records::default());
@@ -176,8 +182,18 @@ impl Kernel {
                     collect.merge.add_member(source, *rank);
                     collect.merge.expect(&[*rank].into_iter().collect());
                     collect.by_session.insert(*member, source);
-                    let local =
-                        Local { session: *member, rank: *rank, offset: 0, fetching: false, complete: false };
+                    let earlier = k.sessions.get(&id).and_then(|s| s.group.as_ref()?.earlier.get(rank));
+                    let after = earlier.and_then(|ids| ids.iter().rfind(|id| *id < member)).copied();
+                    let after = after.filter(|after| collect.by_session.contains_key(after));
+                    collect.next_try.extend(after.map(|after| (after, source)));
+                    let local = Local {
+                        session: *member,
+                        rank: *rank,
+                        after,
+                        offset: 0,
+                        fetching: false,
+                        complete: false,
+                    };
                     collect.members.insert(source, local);
                     k.see_complete(collect, stream, source);
                 }
@@ -273,10 +289,9 @@ impl Kernel {
     }
 
     pub(super) fn collect_gone(&mut self, group: SessionId, stream: Stream, member: SessionId) {
-        self.with_collect(group, stream, |_, collect| {
-            if let Some(source) = collect.by_session.remove(&member) {
-                collect.members.remove(&source);
-                collect.merge.close(source);
+        self.with_collect(group, stream, |k, collect| {
+            if let Some(source) = collect.by_session.get(&member).copied() {
+                k.end_member(collect, stream, source);
             }
         });
     }
@@ -286,6 +301,9 @@ impl Kernel {
             return;
         }
         let Some(local) = collect.members.get_mut(&source).filter(|local| !local.fetching) else { return };
+        if local.after.is_some_and(|before| collect.by_session.contains_key(&before)) {
+            return;
+        }
         let Some(session) = self.sessions.get(&local.session) else { return collect.merge.close(source) };
         let out = *session.out(stream);
         local.offset = local.offset.max(out.trimmed);
@@ -296,9 +314,17 @@ impl Kernel {
             self.out.push(Effect::Fetch { session, stream, offset, count });
             self.reader_at(COLLECTOR.0, COLLECTOR.1, session, stream, offset);
         } else if local.complete {
-            collect.merge.close(source);
-            collect.by_session.remove(&session);
-            collect.members.remove(&source);
+            self.end_member(collect, stream, source);
+        }
+    }
+
+    /// Nothing more comes of a member; perhaps another has its rank now.
+    fn end_member(&mut self, collect: &mut Collect, stream: Stream, source: SourceId) {
+        collect.merge.close(source);
+        let Some(local) = collect.members.remove(&source) else { return };
+        collect.by_session.remove(&local.session);
+        if let Some(next) = collect.next_try.remove(&local.session) {
+            self.read_member(collect, stream, next);
         }
     }
 
@@ -318,9 +344,9 @@ impl Kernel {
             local.offset += data.len() as u64;
             let rank = local.rank;
             if data.is_empty() {
-                collect.merge.close(source);
                 let text = format!("rank {rank}: its spool cannot be read; what is more of it is missing");
                 k.flow_lacks(group, stream, text);
+                k.end_member(collect, stream, source);
             } else {
                 collect.merge.push(source, data);
                 k.read_member(collect, stream, source);

@@ -375,11 +375,14 @@ impl Deal {
             return;
         }
         let plain: Arc<[u8]> = bytes.into();
-        let mut framed = Vec::new();
-        frames::encode(&Whose::All, bytes, mark, &mut framed);
-        let framed: Arc<[u8]> = framed.into();
         for dest in self.dests.values_mut() {
-            dest.give(if dest.share { framed.clone() } else { plain.clone() });
+            if dest.share {
+                // Not `*`: whoever is made there before it comes is not meant.
+                let mut head = Vec::new();
+                frames::head(&Whose::Ranks(dest.ranks.clone()), bytes.len(), mark, &mut head);
+                dest.give(head.into());
+            }
+            dest.give(plain.clone());
         }
     }
 
@@ -421,9 +424,8 @@ impl Deal {
                 continue;
             }
             if dest.share {
-                let whose = if mine == dest.ranks { Whose::All } else { Whose::Ranks(mine) };
                 let mut framed = Vec::with_capacity(data.len() + 16);
-                frames::encode(&whose, &data, mark, &mut framed);
+                frames::encode(&Whose::Ranks(mine), &data, mark, &mut framed);
                 dest.give(framed.into());
             } else {
                 dest.give(data.as_slice().into());

@@ -139,14 +139,16 @@ impl Kernel {
     }
 
     /// Whether every rank has its place, so that it is known where its bytes go.
-    fn all_placed(&self, id: SessionId) -> bool {
+    pub(super) fn all_placed(&self, id: SessionId) -> bool {
         let Some(session) = self.sessions.get(&id) else { return true };
         let Some(group) = session.group.as_deref() else { return true };
-        match group.is_share {
+        let told = match group.is_share {
             // It may be told of its members after its stdin was opened.
             true => group.size > 0,
             false => group.queue.is_empty(),
-        }
+        };
+        // What is for one that is made there must not be there before him.
+        told && !group.is_placing()
     }
 
     /// No more comes, after what was written.

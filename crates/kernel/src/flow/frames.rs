@@ -38,17 +38,22 @@ pub(crate) struct Frame {
 
 /// Appends a frame.
 pub(crate) fn encode(whose: &Whose, data: &[u8], mark: Mark, out: &mut Vec<u8>) {
+    head(whose, data.len(), mark, out);
+    out.extend_from_slice(data);
+}
+
+/// Appends what stands before so many bytes.
+pub(crate) fn head(whose: &Whose, len: usize, mark: Mark, out: &mut Vec<u8>) {
     let mark = match mark {
         Mark::Whole => "",
         Mark::More => " +",
         Mark::End => " .",
     };
     let head = match whose {
-        Whose::All => format!("* {}{mark}\n", data.len()),
-        Whose::Ranks(ranks) => format!("{ranks} {}{mark}\n", data.len()),
+        Whose::All => format!("* {len}{mark}\n"),
+        Whose::Ranks(ranks) => format!("{ranks} {len}{mark}\n"),
     };
     out.extend_from_slice(head.as_bytes());
-    out.extend_from_slice(data);
 }
 
 /// Reads frames from bytes as they come.

@@ -12,6 +12,10 @@ impl Kernel {
         let flow = session.flow.as_deref()?;
         let mut all: Vec<String> = Vec::new();
         let queue = session.group.as_ref().map(|group| &group.queue).filter(|queue| !queue.is_empty());
+        let placing = session.group.as_ref().is_some_and(|group| group.is_placing());
+        if placing && self.parked.awaited(&On::Fed(id)) {
+            all.push("stdin waits until those that are being made are there".into());
+        }
         if let (Some(queue), true) = (queue, self.parked.awaited(&On::Fed(id))) {
             all.push(format!("stdin waits until ranks {queue} have their places"));
         }

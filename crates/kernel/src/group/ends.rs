@@ -110,6 +110,15 @@ impl Kernel {
         }
     }
 
+    /// One that was made anew is freed, and its output with it.
+    pub(crate) fn earlier_freed(&mut self, group: SessionId, rank: u32, member: SessionId) {
+        let of = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut());
+        if let Some(earlier) = of.and_then(|group| group.earlier.get_mut(&rank)) {
+            earlier.retain(|id| *id != member);
+            self.flow_gone(group, member);
+        }
+    }
+
     /// A group is freed: its shares follow by being closed.
     pub(crate) fn group_freed(&mut self, mut group: Group) {
         for node in core::mem::take(&mut group.placed).into_values() {

@@ -23,6 +23,10 @@ impl Kernel {
     ) {
         let linked = self.cloud.links.contains_key(&link);
         if let (Step::Line(line), _) = (step, linked) {
+            if let Some(share) = self.share_mut(group, no).filter(|_| line.places) {
+                share.placing -= 1;
+                self.flows.insert(group);
+            }
             return self.line_answered(group, no, line, reply);
         }
         if let Step::Size { fan, fid } = step {

@@ -31,6 +31,8 @@ pub(crate) struct Share {
     pub(super) wait: Option<Wait>,
     /// While it is being set up as another user, what it is told next.
     pub(super) held_back: Option<Vec<(Vec<u8>, Line)>>,
+    /// Lines about who is to be made that are not answered.
+    pub(super) placing: u32,
     /// Lines it was told.
     pub(super) told: u64,
     /// When it is given up, if it does not come back.
@@ -77,10 +79,12 @@ pub(crate) struct Line {
     pub(crate) all_or_nothing: bool,
     /// It may change how many members there are.
     pub(crate) resizes: bool,
+    /// It says who is to be made.
+    pub(crate) places: bool,
 }
 
 impl Line {
-    pub(super) const PLAIN: Line = Line { fan: None, all_or_nothing: false, resizes: false };
+    pub(super) const PLAIN: Line = Line { fan: None, all_or_nothing: false, resizes: false, places: false };
 }
 
 pub(super) const BOTH: Access = Access { read: true, write: true, truncate: false };
@@ -122,6 +126,7 @@ impl Kernel {
             ranks: RankSet::new(),
             wait: None,
             held_back: again.then(Vec::new),
+            placing: 0,
             told: 0,
             deadline: None,
             refused: None,
@@ -157,6 +162,9 @@ impl Kernel {
             let error = why.unwrap_or_else(|| Errno::HOSTUNREACH.into());
             return self.line_answered(group, no, line, Reply::Failed(error));
         };
+        if let Some(share) = self.share_mut(group, no).filter(|_| line.places) {
+            share.placing += 1;
+        }
         let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };
         self.ask(
             link,
@@ -297,6 +305,11 @@ impl Kernel {
 }
 
 impl Share {
+    /// Whether it may not have all its members yet.
+    fn is_placing(&self) -> bool {
+        self.placing > 0 || self.held_back.iter().flatten().any(|(_, line)| line.places)
+    }
+
     /// Whether it can be asked.
     pub(super) fn is_held(&self) -> bool {
         self.at.is_some()
@@ -304,6 +317,11 @@ impl Share {
 }
 
 impl Group {
+    /// Whether somebody is on his way to his place.
+    pub(crate) fn is_placing(&self) -> bool {
+        self.growing || self.shares.values().any(|share| share.is_placing())
+    }
+
     /// A share that the journal speaks of: who has it is told after what is asked of it.
     pub(super) fn recalled_share(&mut self, no: u64) -> &mut Share {
         self.shares.entry(no).or_insert_with(|| Share {
@@ -315,6 +333,7 @@ impl Group {
             ranks: RankSet::new(),
             wait: None,
             held_back: None,
+            placing: 0,
             told: 0,
             deadline: None,
             refused: None,
