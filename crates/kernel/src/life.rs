@@ -77,6 +77,8 @@ impl Kernel {
             session.command = parent.command.clone();
             if let (Some(live), Some(model)) = (&mut session.live, &parent.live) {
                 live.setup = model.setup.clone();
+                // What of it is on its way is let go at every level, or the first would be full for ever.
+                live.roll = model.roll;
             }
             rank = Some(next);
             // Who waits for its end now waits for its members'.

@@ -308,11 +308,12 @@ impl Kernel {
         let out = *session.out(stream);
         local.offset = local.offset.max(out.trimmed);
         let (session, offset) = (local.session, local.offset);
+        self.reader_at(COLLECTOR.0, COLLECTOR.1, session, stream, offset);
+        let Some(local) = collect.members.get_mut(&source) else { return };
         if offset < out.len {
             local.fetching = true;
             let count = (out.len - offset).min(limits::FLOW as u64) as u32;
             self.out.push(Effect::Fetch { session, stream, offset, count });
-            self.reader_at(COLLECTOR.0, COLLECTOR.1, session, stream, offset);
         } else if local.complete {
             self.end_member(collect, stream, source);
         }

@@ -190,6 +190,11 @@ impl Deal {
         }
     }
 
+    /// Whose a destination's bytes are.
+    pub(crate) fn ranks_of(&self, id: DestId) -> RankSet {
+        self.dests.get(&id).map(|dest| dest.ranks.clone()).unwrap_or_default()
+    }
+
     /// Whether more may be pushed: nobody has too much waiting for him.
     pub(crate) fn room(&self) -> bool {
         self.dests.values().all(|dest| dest.waiting < limits::DEALT)

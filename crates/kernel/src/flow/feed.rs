@@ -295,8 +295,14 @@ impl Kernel {
                     share.cut = true;
                     share.rest = Vec::new();
                     let no = share.no;
+                    let ranks = feed.deal.ranks_of(dest);
                     feed.deal.remove(dest);
-                    k.flow_failed(id, format!("stdin of a share was cut off: {error}"));
+                    let cause = format!(
+                        "stdin of ranks {ranks} was cut off, and what they got of it is not known: {error}"
+                    );
+                    if let Some(owner) = k.sessions.get(&id).map(|s| s.owner) {
+                        k.failed(Some(id), owner, "", "flow", &Error::new(Errno::PIPE, cause));
+                    }
                     // It may be back since before this was known.
                     k.tell_share_plainly(id, no, b"close stdin");
                 }

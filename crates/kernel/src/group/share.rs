@@ -162,7 +162,8 @@ impl Kernel {
             let error = why.unwrap_or_else(|| Errno::HOSTUNREACH.into());
             return self.line_answered(group, no, line, Reply::Failed(error));
         };
-        if let Some(share) = self.share_mut(group, no).filter(|_| line.places) {
+        let linked = self.cloud.links.contains_key(&link);
+        if let Some(share) = self.share_mut(group, no).filter(|_| line.places && linked) {
             share.placing += 1;
         }
         let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };

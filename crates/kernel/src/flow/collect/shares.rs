@@ -104,15 +104,24 @@ impl Kernel {
                             return;
                         }
                     } else if again {
-                        match collect.merge.again(source) {
+                        // It cannot say again what it has let go.
+                        let rolls = k.sessions.get(&id).and_then(|s| s.live.as_ref()).is_some_and(|l| l.roll);
+                        let goes_on = if rolls { None } else { collect.merge.again(source) };
+                        match goes_on {
                             Some(from_the_start) => {
                                 share.offset = if from_the_start { 0 } else { share.offset }
                             }
                             None => {
-                                let no = share.no;
+                                let ranks = collect.merge.ranks_of(source);
                                 k.end_share(collect, source);
-                                let text =
-                                    format!("share {no}: its node was restarted in the middle of a record");
+                                let how = if rolls {
+                                    "after `roll` had let some of it go"
+                                } else {
+                                    "in the middle of a record"
+                                };
+                                let text = format!(
+                                    "what ranks {ranks} wrote is not read on: a node was restarted {how}"
+                                );
                                 k.flow_lacks(id, stream, text);
                                 return;
                             }

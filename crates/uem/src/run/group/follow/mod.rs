@@ -8,7 +8,7 @@ use crate::at::At;
 use crate::console::feed::Feed;
 use crate::console::outlet::Outlet;
 use crate::console::signals::Signals;
-use crate::failure::{Failure, Outcome, say};
+use crate::failure::{Failure, OURS, Outcome, say};
 use crate::run::Args;
 use crate::run::back::{by, reconnect};
 use crate::run::flight::{self, Files, Flight};
@@ -265,11 +265,24 @@ impl<'a> Follow<'a> {
             say("run", &sentence);
             self.tell_causes();
         }
+        let cut_off = self.tell_cut_off();
         match (self.interrupts.first(), self.flawed.take()) {
             (Some(signal), _) => Err(by(*signal)),
             (None, Some(error)) => Err(error.into()),
+            (None, None) if cut_off => Ok(self.tally.status().max(OURS)),
             (None, None) => Ok(self.tally.status()),
         }
+    }
+
+    /// Says of whom it is not known what he got of stdin, since a node or a link was lost while it flowed.
+    fn tell_cut_off(&mut self) -> bool {
+        let Some(session) = self.session().filter(|_| self.feed.is_some()) else { return false };
+        let text = self.node.read_file(&format!("{session}/error")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let cut_off: Vec<&str> =
+            text.lines().filter(|line| line.contains(" stage=flow errno=EPIPE: ")).collect();
+        cut_off.iter().take(CAUSES).for_each(|line| say("run", tally::cause(line)));
+        !cut_off.is_empty()
     }
 
     /// What the node says of those that could not be started, or were lost.
