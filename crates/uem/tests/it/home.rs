@@ -35,8 +35,17 @@ impl Home {
 
     /// With a node of that name, whose links notice soon when the other end is silent.
     pub(crate) fn node(name: &str, flags: &[&str]) -> Home {
+        Home::node_of("0.2", name, flags)
+    }
+
+    /// The same, whose links notice later; for what keeps the machine busy.
+    pub(crate) fn busy_node(name: &str, flags: &[&str]) -> Home {
+        Home::node_of("1", name, flags)
+    }
+
+    fn node_of(beat: &str, name: &str, flags: &[&str]) -> Home {
         let home = Home::empty();
-        let up = home.run(&[&["up", "--no-mount", "--beat", "0.2", "--name", name], flags].concat());
+        let up = home.run(&[&["up", "--no-mount", "--beat", beat, "--name", name], flags].concat());
         assert_eq!(up.status, 0, "{}", up.err);
         home
     }

@@ -5,6 +5,7 @@ mod cloud;
 mod complete;
 mod cp;
 mod faults;
+mod flows;
 mod fs;
 mod home;
 mod join;

@@ -12,7 +12,7 @@ pub(crate) struct Chain {
 impl Chain {
     pub(crate) fn up() -> Chain {
         let flags = ["--label", "slots=2", "--link", "tls!127.0.0.1!0"];
-        let [top, mid, leaf] = ["top", "mid", "leaf"].map(|name| Home::node(name, &flags));
+        let [top, mid, leaf] = ["top", "mid", "leaf"].map(|name| Home::busy_node(name, &flags));
         mid.join(&top);
         leaf.join_at(&listens(&mid), &top);
         let chain = Chain { top, mid, leaf };
