@@ -48,8 +48,19 @@ impl Processes {
 
     /// Moves what waits in an output, at most `most` bytes, and tells.
     pub(super) fn pump(&mut self, session: SessionId, stream: Stream, most: u64, tells: &mut Vec<Tell>) {
+        let Some(program) = self.programs.get(&session) else { return };
+        self.pump_to(session, stream, (program.limits.output, most), tells);
+    }
+
+    fn pump_to(
+        &mut self,
+        session: SessionId,
+        stream: Stream,
+        (limit, most): (Option<u64>, u64),
+        tells: &mut Vec<Tell>,
+    ) {
         let Some(program) = self.programs.get_mut(&session) else { return };
-        let (tty, limit) = (program.tty, program.limits.output);
+        let tty = program.tty;
         let output = program.output(stream);
         let before = output.spool.len;
         let Some(pumped) = output.pump(tty, limit, most) else { return };
@@ -254,7 +265,10 @@ impl Processes {
             let Some(from) = &program.output(stream).from else { continue };
             let waits = crate::sys::waiting(std::os::fd::AsFd::as_fd(from));
             if waits > 0 || tty {
-                self.pump(session, stream, if tty { spool::TURN } else { waits }, tells);
+                // Beyond its limit too: whoever is told that it has ended may think that it has written all, and a pipe holds
+                // little.
+                let most = if tty { spool::TURN } else { waits };
+                self.pump_to(session, stream, (None, most), tells);
             }
         }
     }
