@@ -166,6 +166,12 @@ impl World {
         })
     }
 
+    /// How long each file is that the spools have.
+    pub(crate) fn spools(&self) -> Vec<u64> {
+        let all = std::fs::read_dir(self.dir.path().join("spool")).unwrap();
+        all.map(|entry| entry.unwrap().metadata().unwrap().len()).collect()
+    }
+
     pub(crate) fn read(&self, session: SessionId, stream: Stream) -> Vec<u8> {
         let mut all = Vec::new();
         let mut buf = vec![0; 1 << 16];
