@@ -267,7 +267,7 @@ mod tests {
             }
             s.state = state;
             let again = read_session(&write(&s, None)).unwrap();
-            assert_eq!(again.state, s.state);
+            assert_eq!((&again.state, again.output), (&s.state, s.output));
             assert_eq!(write(&again, None), write(&s, None));
         }
     }
@@ -296,6 +296,8 @@ mod tests {
             };
             assert_eq!(id, now.id);
             stands.apply(&mut again);
+            assert_eq!((&again.state, again.output), (&now.state, now.output));
+            assert_eq!(again.live.as_ref().map(|l| &l.mark), now.live.as_ref().map(|l| &l.mark));
             assert_eq!(write(&again, None), write(&now, None));
         }
     }
