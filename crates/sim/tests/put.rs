@@ -1,7 +1,9 @@
 //! Contents that become files of machines: at each node of a set, each link carrying them once, and nothing held by what fails.
-#![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
-use op::{Access, Content, Errno, Op, Reply, Result};
+mod common;
+
+use common::{bytes, called, cloud, put};
+use op::{Errno, Op, Reply, Result};
 use sim::{
     cloud::{
         Cloud, Plan,
@@ -11,45 +13,6 @@ use sim::{
     store::content,
 };
 use std::time::Duration;
-
-/// Nodes by number; each below the one whose number is given.
-fn cloud(parents: &[Option<usize>]) -> Cloud {
-    let mut cloud = Cloud::new(1);
-    for (at, parent) in parents.iter().enumerate() {
-        let plan = Plan::named(&format!("n{at}"));
-        match parent {
-            Some(parent) => cloud.add_below(*parent, plan),
-            None => cloud.add(plan),
-        };
-    }
-    cloud.run(SETTLED);
-    cloud
-}
-
-fn bytes(len: usize, seed: u64) -> Vec<u8> {
-    (0..len as u64).map(|at| ((at ^ seed << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect()
-}
-
-fn called(cloud: &mut Cloud, who: Who, op: Op) -> Result<Reply> {
-    match cloud.call(who, op) {
-        Reply::Failed(error) => Err(error),
-        reply => Ok(reply),
-    }
-}
-
-/// Writes a content to a node's store.
-fn put(cloud: &mut Cloud, at: usize, data: &[u8]) -> Content {
-    let (who, name) = (cloud.connect(at, "ericvh"), content(data));
-    let fid = cloud.walk(who, "self/store").unwrap();
-    let access = Access { write: true, ..Access::default() };
-    called(cloud, who, Op::Create { fid, name: name.to_string(), mode: 0o644, access }).unwrap();
-    for (at, chunk) in data.chunks(100_000).enumerate() {
-        called(cloud, who, Op::Write { fid, offset: at as u64 * 100_000, data: chunk.to_vec() }).unwrap();
-    }
-    cloud.call(who, Op::Clunk { fid });
-    cloud.hang_up(who);
-    name
-}
 
 /// Writes lines to a `ctl`.
 fn ctl(cloud: &mut Cloud, who: Who, path: &str, lines: &str) -> Result<()> {

@@ -2,10 +2,13 @@
 //! wrong is never run.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
+mod common;
+
+use common::{bytes, called, cloud, put, write};
 use op::{Access, Content, Errno, Op, Reply, Result};
 use sim::{
     cloud::{
-        Cloud, Plan,
+        Cloud,
         client::{BOTH, Who},
         faults::Cut,
         model::SETTLED,
@@ -13,53 +16,6 @@ use sim::{
     store::content,
 };
 use std::time::Duration;
-
-/// Nodes by name; each below the one whose number is given.
-fn cloud(parents: &[Option<usize>]) -> Cloud {
-    let mut cloud = Cloud::new(1);
-    for (at, parent) in parents.iter().enumerate() {
-        let plan = Plan::named(&format!("n{at}"));
-        match parent {
-            Some(parent) => cloud.add_below(*parent, plan),
-            None => cloud.add(plan),
-        };
-    }
-    cloud.run(SETTLED);
-    cloud
-}
-
-fn bytes(len: usize, seed: u64) -> Vec<u8> {
-    (0..len as u64).map(|at| ((at ^ seed << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect()
-}
-
-fn called(cloud: &mut Cloud, who: Who, op: Op) -> Result<Reply> {
-    match cloud.call(who, op) {
-        Reply::Failed(error) => Err(error),
-        reply => Ok(reply),
-    }
-}
-
-/// Writes a content to a node's store, under this name.
-fn write(cloud: &mut Cloud, who: Who, store: &str, name: Content, data: &[u8]) -> Result<()> {
-    let fid = cloud.walk(who, store)?;
-    let access = Access { write: true, ..Access::default() };
-    let result = (|| {
-        called(cloud, who, Op::Create { fid, name: name.to_string(), mode: 0o644, access })?;
-        for (at, chunk) in data.chunks(100_000).enumerate() {
-            called(cloud, who, Op::Write { fid, offset: at as u64 * 100_000, data: chunk.to_vec() })?;
-        }
-        Ok(())
-    })();
-    cloud.call(who, Op::Clunk { fid });
-    result
-}
-
-fn put(cloud: &mut Cloud, at: usize, data: &[u8]) -> Content {
-    let who = cloud.connect(at, "ericvh");
-    write(cloud, who, "self/store", content(data), data).unwrap();
-    cloud.hang_up(who);
-    content(data)
-}
 
 /// Starts a program at a node that is given a content as `prog`.
 fn start(cloud: &mut Cloud, who: Who, node: &str, what: Content, from: &str) -> Result<()> {
