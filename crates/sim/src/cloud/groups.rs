@@ -14,11 +14,10 @@ use super::{
 };
 use crate::{
     counters::Counters,
-    provider::Stand,
     seeded::{self, Trace, Traced},
 };
 use judge::Ledger;
-use op::{Access, Fid, Mono, Op, Reply, SessionId, Stream, Tag, Tell};
+use op::{Access, Fid, Mono, Op, Reply, Tag};
 use std::time::Duration;
 
 /// A node's process that dies is started again, and one that stopped goes on, within this; else its programs would outlive
@@ -463,29 +462,7 @@ impl Run {
         let span = Duration::from_millis(self.cloud.rng.u64(0..140_000));
         self.note(format!("the machine of n{at} is lost for {span:?}"));
         self.back.push((now + span, at));
-        self.cloud.counters.count("machines lost");
-        self.cloud.kill(at);
-        let wall = self.cloud.clock.wall;
-        let provider = &mut self.cloud.hosts[at].world.provider;
-        let alive: Vec<(SessionId, Stand)> = provider
-            .programs
-            .iter()
-            .filter(|(_, p)| p.stand != Stand::Ended)
-            .map(|(id, p)| (*id, p.stand))
-            .collect();
-        for (session, stand) in alive {
-            if stand == Stand::Starting {
-                let pid = provider.pid();
-                provider.telling(&crate::provider::started(session, pid));
-            }
-            let exit = op::Exit { how: op::How::Lost, usage: op::Usage::default(), at: wall };
-            for stream in [Stream::Out, Stream::Err] {
-                if !provider.programs[&session].closed[stream as usize] {
-                    provider.telling(&Tell::Closed { session, stream });
-                }
-            }
-            provider.telling(&Tell::Exited { session, exit });
-        }
+        self.cloud.lose(at);
         self.ledger.look(&self.cloud);
     }
 
