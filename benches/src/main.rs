@@ -6,16 +6,18 @@
 //!   cost      wall and CPU        world   nodes, folders, pinning     floor   the same with nothing around it
 //!   lanes     sessions in numbers over one connection                 peers   the others      ssh  one of them
 //!   cloud     many nodes, linked
-//!   storm control local decay wire remote fanout aggregate query send idle the benches
+//!   storm control local decay wire remote fanout members flow deaf aggregate query send idle the benches
 //! ```
 
 mod aggregate;
 mod cloud;
 mod control;
 mod cost;
+mod deaf;
 mod decay;
 mod fanout;
 mod floor;
+mod flow;
 mod idle;
 mod lanes;
 mod local;
@@ -68,6 +70,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "remote", doc: "one command on another node, over TLS", run: remote::remote },
     Bench { name: "fanout", doc: "true on 100 daemons; what 1 to 1,000 nodes cost", run: fanout::fanout },
     Bench { name: "members", doc: "2,048 × date over 64 daemons, output collected", run: members::members },
+    Bench { name: "flow", doc: "bytes of eight daemons merged, and dealt to them", run: flow::flow },
+    Bench { name: "deaf", doc: "status while 10,000 members of a group start", run: deaf::deaf },
     Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
     Bench { name: "query", doc: "ls of a query over 10,000 nodes that change", run: query::query },
     Bench { name: "send", doc: "16 MiB of program to 64 nodes, and started there", run: send::send },
