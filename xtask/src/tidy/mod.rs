@@ -37,6 +37,7 @@ const RULES: &[Rule] = &[
     ("tests use no fixed port", sources::no_ports),
     ("types are named after what they are", sources::type_names),
     ("links in pages lead somewhere", pages::links),
+    ("tests that pages name are there", pages::tests_that_exist),
     ("the manual is what the tables say", pages::manual),
     ("decisions are numbered and have a reason", pages::decisions),
 ];

@@ -104,6 +104,22 @@ pub(super) fn decisions(tree: &Tree) -> Vec<String> {
     wrong
 }
 
+/// Where a page names a test as `file::function`, it must be there.
+pub(super) fn tests_that_exist(tree: &Tree) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (page, text) in &tree.pages {
+        let words = text.split('`').skip(1).step_by(2);
+        for (path, name) in words.filter_map(|word| word.split_once(".rs::")) {
+            let path = format!("{path}.rs");
+            let is_there = Tree::text(&tree.sources, &path).contains(&format!("fn {name}("));
+            if !is_there {
+                wrong.push(format!("{page}: {path} has no test {name}"));
+            }
+        }
+    }
+    wrong
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::tree;
@@ -125,6 +141,14 @@ mod tests {
         ] {
             assert_eq!(links(&tree(("src/a.rs", ""), ("docs/a.md", page))).len(), wrong, "{page}");
         }
+    }
+
+    #[test]
+    fn a_test_that_is_named_and_not_there_is_seen() {
+        let check =
+            |page: &str| tests_that_exist(&tree(("t/a.rs", "fn it_works() {}"), ("docs/a.md", page))).len();
+        assert_eq!(check("held by `t/a.rs::it_works`"), 0);
+        assert_eq!(check("`t/a.rs::it`, `t/b.rs::it_works` and `t/a.rs::it_works`"), 2);
     }
 
     #[test]

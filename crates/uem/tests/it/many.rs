@@ -62,6 +62,20 @@ fn members_have_ranks_and_every_end_is_known() {
 }
 
 #[test]
+fn what_a_member_leaves_running_holds_nobody_up() {
+    let cloud = Cloud::up();
+    let before = std::time::Instant::now();
+    let run = cloud.a.run(&["run", "--on", "all", "--tag", "--", "sh", "-c", "sleep 1000 & echo $!; exit 4"]);
+    assert!(before.elapsed().as_secs() < 500, "it did not wait for them");
+    assert_eq!((run.status, run.err.as_str()), (4, "uem run: 3 of 3 failed: a,b,gw (3): exit=4\n"));
+    let left: Vec<&str> = run.out.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert_eq!(left.len(), 3, "{}", run.out);
+    eventually("what they left goes with the group", || {
+        left.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+    });
+}
+
+#[test]
 fn who_would_run_where_is_said_and_nobody_runs() {
     let cloud = Cloud::up();
     let plan = cloud.a.run(&["run", "--dry-run", "--on", "all", "--", "true"]);
