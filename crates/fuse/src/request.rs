@@ -2,7 +2,7 @@
 
 use crate::abi::{self, fattr, mode, opcode};
 use crate::limits;
-use op::{Access, Errno, SetStat, Uid, Wall};
+use op::{Access, Errno, Mtime, SetStat, Uid, Wall};
 
 /// What stands before each request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,9 +218,14 @@ fn set_stat(mut fields: Fields<'_>) -> Option<Want<'_>> {
         uid: (valid & fattr::UID != 0).then_some(uid),
         gid: (valid & fattr::GID != 0).then_some(gid),
         size: (valid & fattr::SIZE != 0).then_some(size),
-        // "Now" is the tree's own time.
-        mtime: (valid & (fattr::MTIME | fattr::MTIME_NOW) == fattr::MTIME)
-            .then(|| Wall(mtime.saturating_mul(1_000_000_000).saturating_add(mtime_ns.into()))),
+        mtime: match (valid & fattr::MTIME != 0, valid & fattr::MTIME_NOW != 0) {
+            (false, _) => None,
+            (true, false) => {
+                Some(Mtime::At(Wall(mtime.saturating_mul(1_000_000_000).saturating_add(mtime_ns.into()))))
+            }
+            // What is cut has a new time by that.
+            (true, true) => (valid & fattr::SIZE == 0).then_some(Mtime::Now),
+        },
     };
     Some(Want::SetStat { file: (valid & fattr::FH != 0).then_some(file), set })
 }

@@ -218,7 +218,16 @@ pub struct SetStat {
     /// Length in bytes.
     pub size: Option<u64>,
     /// When it was changed last. Files that are made as they are read have times of their own, and ignore this.
-    pub mtime: Option<Wall>,
+    pub mtime: Option<Mtime>,
+}
+
+/// When a file is to have been changed last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mtime {
+    /// Now, by the clock of the machine that has the file.
+    Now,
+    /// Then.
+    At(Wall),
 }
 
 /// A file's attributes.

@@ -16,7 +16,7 @@ mod time;
 mod unit;
 
 pub use errno::{Errno, Error, Result};
-pub use file::{Access, Entry, Fid, FileKind, Op, Qid, Reply, SetStat, Shape, Stat, Tag};
+pub use file::{Access, Entry, Fid, FileKind, Mtime, Op, Qid, Reply, SetStat, Shape, Stat, Tag};
 pub use provide::{
     Act, Exit, How, Launch, Limits, NodeId, SessionId, Stream, Tell, Uid, Usage, User, WinSize,
 };

@@ -5,7 +5,7 @@ use super::{Client, Kind, Listing};
 use crate::wire::{self, DMDIR, NOREPLACE, NOWAIT, NUname, Names, RenameFlags, S_IFREG, Tmsg, is_dir_mode};
 use crate::{Dialect, MAXWELEM, NOFID, name};
 use alloc::format;
-use op::{Access, Errno, Error, Op, Reply, SetStat, Tag, Wall};
+use op::{Access, Errno, Error, Mtime, Op, Reply, SetStat, Tag, Wall};
 
 impl Client {
     /// Sends what an `Op` asks; or answers it, if the dialect can't say it.
@@ -182,29 +182,39 @@ fn changes(fid: u32, set: &SetStat, dialect: Dialect) -> Result<Tmsg<'static>, E
         if set.uid.is_some() || set.gid.is_some() {
             return Err(Error::new(Errno::PERM, "9P2000 has no numbers of owner and group"));
         }
+        let mtime = match set.mtime {
+            None => u32::MAX,
+            Some(Mtime::At(at)) => u32::try_from(at.secs()).unwrap_or(u32::MAX - 1),
+            Some(Mtime::Now) => return Err(Error::new(Errno::OPNOTSUPP, "9P2000 has no time that is now")),
+        };
         let stat = wire::Stat {
             mode: set.mode.unwrap_or(u32::MAX),
             length: set.size.unwrap_or(u64::MAX),
-            mtime: set.mtime.map_or(u32::MAX, |at| u32::try_from(at.secs()).unwrap_or(u32::MAX - 1)),
+            mtime,
             ..wire::Stat::SAME
         };
         return Ok(Tmsg::Wstat { fid, stat });
     }
     let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+    let at = match set.mtime {
+        Some(Mtime::At(at)) => at,
+        Some(Mtime::Now) | None => Wall(0),
+    };
     Ok(Tmsg::Setattr {
         fid,
         valid: bit(set.mode.is_some(), 1)
             | bit(set.uid.is_some(), 2)
             | bit(set.gid.is_some(), 4)
             | bit(set.size.is_some(), 8)
-            | bit(set.mtime.is_some(), 0x120),
+            | bit(set.mtime.is_some(), 0x20)
+            | bit(matches!(set.mtime, Some(Mtime::At(_))), 0x100),
         mode: set.mode.unwrap_or(0),
         uid: set.uid.unwrap_or(0),
         gid: set.gid.unwrap_or(0),
         size: set.size.unwrap_or(0),
         atime: 0,
         atime_ns: 0,
-        mtime: set.mtime.map_or(0, Wall::secs),
-        mtime_ns: set.mtime.map_or(0, |at| at.0 % 1_000_000_000),
+        mtime: at.secs(),
+        mtime_ns: at.0 % 1_000_000_000,
     })
 }

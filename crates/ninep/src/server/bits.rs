@@ -4,7 +4,7 @@
 use crate::wire::{self, DMDIR, Names, Rmsg, S_IFDIR, Tmsg};
 use crate::{Dialect, NOFID, name};
 use alloc::{format, string::String, vec::Vec};
-use op::{Access, Errno, Error, SetStat, Wall};
+use op::{Access, Errno, Error, Mtime, SetStat, Wall};
 
 pub(super) fn walk_names(names: Names<'_>) -> Result<Vec<String>, Error> {
     names.iter().map(|name| name::walkable(name).map(|()| String::from(name))).collect()
@@ -54,7 +54,9 @@ pub(super) fn plain_changes(stat: &wire::Stat<'_>) -> Result<SetStat, Error> {
     Ok(SetStat {
         mode: Some(stat.mode & 0o777).filter(|_| stat.mode != u32::MAX),
         size: Some(stat.length).filter(|length| *length != u64::MAX),
-        mtime: Some(stat.mtime).filter(|secs| *secs != u32::MAX).map(|secs| seconds(secs.into(), 0)),
+        mtime: Some(stat.mtime)
+            .filter(|secs| *secs != u32::MAX)
+            .map(|secs| Mtime::At(seconds(secs.into(), 0))),
         ..SetStat::default()
     })
 }
@@ -67,20 +69,23 @@ pub(super) fn plain_rename(stat: &wire::Stat<'_>) -> Result<String, Error> {
     new_name(stat.name)
 }
 
-/// What a `Tsetattr` changes. Times that are to be "now" are the server's own, and not kept.
+/// What a `Tsetattr` changes.
 pub(super) fn linux_changes(message: &Tmsg<'_>) -> SetStat {
     let Tmsg::Setattr { valid, mode, uid, gid, size, mtime, mtime_ns, .. } = *message else {
         return SetStat::default();
     };
-    // MTIME, and MTIME_SET.
-    let dated = valid & 0x120 == 0x120;
     let when = |bit: u32| valid & bit != 0;
     SetStat {
         mode: when(1).then_some(mode & 0o777),
         uid: when(2).then_some(uid),
         gid: when(4).then_some(gid),
         size: when(8).then_some(size),
-        mtime: dated.then(|| seconds(mtime, mtime_ns)),
+        // MTIME, and MTIME_SET. What is cut has a new time by that.
+        mtime: match (when(0x20), when(0x100)) {
+            (false, _) => None,
+            (true, true) => Some(Mtime::At(seconds(mtime, mtime_ns))),
+            (true, false) => (!when(8)).then_some(Mtime::Now),
+        },
     }
 }
 

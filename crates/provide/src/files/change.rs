@@ -3,8 +3,8 @@
 use super::file::{File, Sys, open_flags, path_bytes};
 use super::name::{self, step_name};
 use super::stat;
-use op::{Access, Reply, SetStat};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use op::{Access, Mtime, Reply, SetStat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -64,11 +64,15 @@ impl File {
             change().map_err(|errno| (errno, "change the mode of"))?;
         }
         if let Some(mtime) = set.mtime {
-            let seconds = i64::try_from(mtime.secs()).unwrap_or(i64::MAX);
-            let times = Timestamps {
-                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-                last_modification: Timespec { tv_sec: seconds, tv_nsec: (mtime.0 % 1_000_000_000) as i64 },
+            let last_modification = match mtime {
+                Mtime::Now => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+                Mtime::At(at) => Timespec {
+                    tv_sec: i64::try_from(at.secs()).unwrap_or(i64::MAX),
+                    tv_nsec: (at.0 % 1_000_000_000) as i64,
+                },
             };
+            let times =
+                Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification };
             rustix::fs::utimensat(rustix::fs::CWD, self.door(), &times, AtFlags::empty())
                 .map_err(|errno| (errno, "change the time of"))?;
         }

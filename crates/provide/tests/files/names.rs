@@ -1,7 +1,7 @@
 //! Renaming, symbolic links, times.
 
 use crate::asking::{Asker, is_root, me, steps, user};
-use op::{Errno, Fid, FileKind, Op, Reply, SetStat, Wall};
+use op::{Errno, Fid, FileKind, Mtime, Op, Reply, SetStat, Wall};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -182,9 +182,14 @@ fn a_file_keeps_the_time_that_it_is_given() {
     let root = asker.attach(&me(), "");
     for name in ["f", "l"] {
         let fid = asker.walk(root, &dir.path().join(name)).unwrap();
-        let set = SetStat { mtime: Some(Wall(1_000_000_000_000_000_007)), ..SetStat::default() };
-        assert_eq!(asker.call(Op::SetStat { fid, set }), Reply::Done, "{name}");
-        let meta = fs::symlink_metadata(dir.path().join(name)).unwrap();
+        let mut set = |mtime| {
+            let set = SetStat { mtime: Some(mtime), ..SetStat::default() };
+            assert_eq!(asker.call(Op::SetStat { fid, set }), Reply::Done, "{name}");
+            fs::symlink_metadata(dir.path().join(name)).unwrap()
+        };
+        let meta = set(Mtime::At(Wall(1_000_000_000_000_000_007)));
         assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 7), "{name}");
+        let meta = set(Mtime::Now);
+        assert!(meta.modified().unwrap().elapsed().unwrap().as_secs() < 3600, "{name}: now is now");
     }
 }

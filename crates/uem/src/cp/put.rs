@@ -11,7 +11,7 @@ use super::source::{Item, Source, What};
 use crate::failure::Failure;
 use crate::run::put::content;
 use host::client::{Connection, WRITE};
-use op::{Access, Content, Errno, Fid, FileKind, Op, Reply, SetStat, Tag};
+use op::{Access, Content, Errno, Fid, FileKind, Mtime, Op, Reply, SetStat, Tag};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
@@ -213,7 +213,7 @@ impl<'a> Put<'a> {
                     let cause = format!("{} has changed while it was read", item.path.display());
                     return Err(Failure::new(cause).hint("copy it again"));
                 }
-                let mtime = self.how.times.then_some(item.mtime);
+                let mtime = self.how.times.then_some(Mtime::At(item.mtime));
                 let set = SetStat { mode: Some(item.mode), mtime, ..SetStat::default() };
                 self.node.call(Op::SetStat { fid, set }).map_err(about(at))?;
                 let rename =
@@ -327,7 +327,7 @@ impl<'a> Put<'a> {
 
     fn attributes(&mut self, path: &str, mode: u32, item: &Item) -> Result<(), Failure> {
         let fid = self.node.go(path).map_err(about(path))?;
-        let mtime = self.how.times.then_some(item.mtime);
+        let mtime = self.how.times.then_some(Mtime::At(item.mtime));
         let done = self
             .node
             .call(Op::SetStat { fid, set: SetStat { mode: Some(mode), mtime, ..SetStat::default() } });

@@ -40,5 +40,7 @@ fn files_of_another_node_are_renamed_through_a_mount() {
     let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     fs::File::options().write(true).open(at("n2", "sub/c")).unwrap().set_modified(time).unwrap();
     assert_eq!(fs::metadata(here("sub/c")).unwrap().modified().unwrap(), time);
+    assert!(std::process::Command::new("touch").arg(at("n2", "sub/c")).status().unwrap().success());
+    assert!(fs::metadata(here("sub/c")).unwrap().modified().unwrap() > time, "touch(1) gives no time");
     assert_eq!(n1.run(&["umount", mount.to_str().unwrap()]).status, 0);
 }
