@@ -2,7 +2,10 @@
 
 pub use crate::{
     files::{FILES, File},
-    query::table::{MODIFIERS, POLICIES, Row, SESSION_KEYS, TERMS},
+    query::{
+        policy::{Kind as PolicyKind, POLICIES},
+        table::{MODIFIERS, Row, SESSION_KEYS, TERMS},
+    },
     verbs::{SIGNALS, VERBS, Verb},
 };
 use alloc::{format, string::String};

@@ -14,6 +14,7 @@ mod facts;
 mod jobs;
 mod modifiers;
 mod order;
+pub(crate) mod policy;
 mod sessions;
 mod sets;
 mod shown;

@@ -164,7 +164,7 @@ fn terms(node: &mut Connection, query: &str, last: &str, slash: bool) -> Vec<Str
     let operator = last[at..].trim_end_matches(|c: char| !"=!<>~".contains(c));
     let operator = &operator[..operator.rfind(['=', '~']).map_or(operator.len(), |at| at + 1).min(2)];
     let values: Vec<String> = match key {
-        "policy" => POLICIES.iter().map(|row| row.term.into()).collect(),
+        "policy" => POLICIES.iter().map(|kind| kind.row.term.into()).collect(),
         "sort" => {
             let measured = ["load", "mem_free", "disk_free", "running", "sessions", "users", "node"];
             let keys: BTreeSet<&str> = keys().into_iter().chain(measured).collect();

@@ -49,12 +49,12 @@ fn files() -> String {
 }
 
 fn query() -> String {
-    let rows = |rows: &[kernel::manual::Row], after: &str| {
+    fn rows<'a>(rows: impl IntoIterator<Item = &'a kernel::manual::Row>, after: &str) -> String {
         let row = |row: &kernel::manual::Row| {
             format!("{}{after}\n    {}\n    Example: query/{}\n", row.term, row.doc, row.example)
         };
-        rows.iter().map(row).collect::<String>()
-    };
+        rows.into_iter().map(row).collect()
+    }
     let keys = kernel::manual::SESSION_KEYS.join(" ");
     format!(
         "Queries: a path of terms below query/, all of which must hold: uem ls query/x86/gpus=1/mem=4G\n\n{}\nKeys of nodes are what \
@@ -62,6 +62,6 @@ fn query() -> String {
          What is done with what matches:\n\n{}\nPolicies:\n\n{}",
         rows(kernel::manual::TERMS, ""),
         rows(kernel::manual::MODIFIERS, "="),
-        rows(kernel::manual::POLICIES, ""),
+        rows(kernel::manual::POLICIES.iter().map(|kind| &kind.row), ""),
     )
 }

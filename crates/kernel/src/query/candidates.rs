@@ -1,7 +1,7 @@
 //! Who could take what is to be started: the nodes of a query that are up and take sessions, the best first. One function decides
 //! this for all that place something.
 
-use super::{Facts, Query, Set, facts::Value, modifiers::Policy, order::Item};
+use super::{Facts, Query, Set, facts::Value, order::Item, policy::Policy};
 use crate::{Attr, Kernel, cloud::NodeNo, place::Subject};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use op::NodeId;
@@ -49,8 +49,7 @@ impl Query {
     /// Whether the best node is filled before the next is used.
     pub(crate) fn fills(&self) -> bool {
         let shape = &self.shape;
-        let policy = matches!(shape.policy, Some(Policy::Pack | Policy::Near));
-        policy || shape.near.is_some() || !shape.sort.is_empty()
+        shape.policy.is_some_and(Policy::fills) || shape.near.is_some() || !shape.sort.is_empty()
     }
 }
 
@@ -94,7 +93,7 @@ impl Kernel {
         // Sorts are stable: among equals this node comes first, then whoever was known first.
         let all = self.items(me, others).into_iter().filter(|item| item.facts.state == "up").collect();
         let reason = query.shape.reason();
-        let all = self.arrange(all, query, Some(Policy::Space));
+        let all = self.arrange(all, query, Some(Policy::USUAL));
         all.iter().map(|item| Candidate::of(item, &reason)).collect()
     }
 

@@ -1,6 +1,10 @@
 //! Modifiers: terms that select nothing, and say how many, in which order, and how long it may take.
 
-use super::{How, Term, term::Of};
+use super::{
+    How, Term,
+    policy::{POLICIES, Policy},
+    term::Of,
+};
 use alloc::{
     format,
     string::{String, ToString},
@@ -28,35 +32,6 @@ pub(crate) enum Modifier {
     Timeout(String, Duration),
     /// Which one is taken first.
     Policy(Policy),
-}
-
-/// A built-in order of those that could take something.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Policy {
-    /// Where one more gets most of the node.
-    Space,
-    /// Where fewest run, however large the node is.
-    Spread,
-    /// The fullest that has room.
-    Pack,
-    /// The nearest to the node that is asked.
-    Near,
-    /// Any; another each time.
-    Random,
-}
-
-impl Policy {
-    const ALL: [(&'static str, Policy); 5] = [
-        ("space", Policy::Space),
-        ("spread", Policy::Spread),
-        ("pack", Policy::Pack),
-        ("near", Policy::Near),
-        ("random", Policy::Random),
-    ];
-
-    fn name(self) -> &'static str {
-        Policy::ALL.iter().find(|(_, policy)| *policy == self).map_or("space", |(name, _)| name)
-    }
 }
 
 impl Modifier {
@@ -96,10 +71,10 @@ impl Modifier {
                     return wrong(&format!("a length of time is needed, as 500ms or 10s, at most {most}s"));
                 }
             },
-            "policy" => match Policy::ALL.iter().find(|(name, _)| *name == value) {
-                Some((_, policy)) => Modifier::Policy(*policy),
+            "policy" => match Policy::named(value) {
+                Some(policy) => Modifier::Policy(policy),
                 None => {
-                    let known: Vec<&str> = Policy::ALL.iter().map(|(name, _)| *name).collect();
+                    let known: Vec<&str> = POLICIES.iter().map(|kind| kind.row.term).collect();
                     return wrong(&format!("there is no such policy; known are {}", known.join(" ")));
                 }
             },

@@ -3,13 +3,7 @@
 //! What is most important is sorted by last, since every sort keeps what the one before it did: first the policy, then `near=`, then
 //! `sort=`; then `spread=` takes from each value of its label in turn, and `limit=` cuts.
 
-use super::{
-    Facts, Query, Value,
-    candidates::slots,
-    modifiers::{Policy, Shape},
-    natural,
-    term::Of,
-};
+use super::{Facts, Query, Value, candidates::slots, modifiers::Shape, natural, policy::Policy, term::Of};
 use crate::{Attr, Kernel, cloud, cloud::NodeNo};
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -30,24 +24,24 @@ pub(super) struct Item<'a> {
 
 impl Item<'_> {
     /// What each would have of the node, if one more came.
-    fn share(&self) -> f64 {
+    pub(super) fn share(&self) -> f64 {
         (self.facts.load.running as f64 + 1.0) / f64::from(slots(self.facts.attrs).max(1))
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.facts.load.running >= u64::from(slots(self.facts.attrs))
     }
 }
 
 /// Where somebody wants to be near to.
-struct Spot<'a> {
+pub(super) struct Spot<'a> {
     loc: Option<&'a str>,
     /// Of a node: from the top of what is known here down to it.
     chain: Option<Vec<NodeId>>,
 }
 
 /// How near something is: fewer levels in common are farther, then more steps over links.
-type Distance = (Reverse<usize>, usize);
+pub(super) type Distance = (Reverse<usize>, usize);
 
 impl Kernel {
     /// Puts nodes into the order that a query asks for; without one, `base` says.
@@ -60,27 +54,7 @@ impl Kernel {
         let shape = &query.shape;
         match shape.policy.or(base) {
             None => items.sort_by(|a, b| natural(a.name, b.name)),
-            Some(Policy::Space) => items.sort_by(|a, b| a.share().total_cmp(&b.share())),
-            Some(Policy::Spread) => items.sort_by_key(|item| item.facts.load.running),
-            Some(Policy::Pack) => {
-                items.sort_by(|a, b| {
-                    a.is_full().cmp(&b.is_full()).then_with(|| b.share().total_cmp(&a.share()))
-                });
-            }
-            Some(Policy::Near) => {
-                let here = Spot { loc: cloud::loc(&self.node.attrs), chain: Some(self.chain(None)) };
-                items.sort_by_cached_key(|item| self.distance(&here, item));
-            }
-            // As good as chance, and the same again in the same world: the time of the event and the node's id (FNV-1a).
-            Some(Policy::Random) => {
-                let seed = self.clock.mono.0;
-                items.sort_by_cached_key(|item| {
-                    let bytes = item.id.0.to_le_bytes().into_iter().chain(seed.to_le_bytes());
-                    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-                        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-                    })
-                });
-            }
+            Some(policy) => policy.order(self, &mut items),
         }
         if let Some(spot) = shape.near.as_deref().and_then(|path| self.spot(path)) {
             items.sort_by_cached_key(|item| self.distance(&spot, item));
@@ -103,10 +77,15 @@ impl Kernel {
         shape.near.as_deref().is_none_or(|path| self.spot(path).is_some())
     }
 
+    /// This node.
+    pub(super) fn spot_here(&self) -> Spot<'_> {
+        Spot { loc: cloud::loc(&self.node.attrs), chain: Some(self.chain(None)) }
+    }
+
     /// A node by name, or a location that some node is in: its parts with `/` or, since a path has that already, `:` between them.
     fn spot<'a>(&'a self, path: &'a str) -> Option<Spot<'a>> {
         if *path == *self.node.name || path == "self" {
-            return Some(Spot { loc: cloud::loc(&self.node.attrs), chain: Some(self.chain(None)) });
+            return Some(self.spot_here());
         }
         if let Some(no) = self.cloud.named(path) {
             let known = self.cloud.known(no)?;
@@ -139,7 +118,7 @@ impl Kernel {
         chain
     }
 
-    fn distance(&self, from: &Spot<'_>, item: &Item<'_>) -> Distance {
+    pub(super) fn distance(&self, from: &Spot<'_>, item: &Item<'_>) -> Distance {
         let shared = match (from.loc, cloud::loc(item.facts.attrs)) {
             (Some(a), Some(b)) => {
                 let a = a.split(['/', ':']).filter(|part| !part.is_empty());

@@ -60,23 +60,10 @@ pub static MODIFIERS: &[Row] = &[
     row("policy", "which one is taken first: space, spread, pack, near or random", "policy=pack"),
 ];
 
-/// Built-in policies by name.
-pub static POLICIES: &[Row] = &[
-    row(
-        "space",
-        "where one more gets most of the node (the one that is used unless told otherwise)",
-        "policy=space",
-    ),
-    row("spread", "where fewest run, however large the node is", "policy=spread"),
-    row("pack", "the fullest that has room", "policy=pack"),
-    row("near", "the nearest to the node that places it", "policy=near"),
-    row("random", "any", "policy=random"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::{Query, Term};
+    use crate::query::{Query, Term, policy::POLICIES};
 
     #[test]
     fn every_row_can_be_tried() {
@@ -84,7 +71,7 @@ mod tests {
             let term = Term::parse(row.example).unwrap();
             assert!(!term.of_sessions() && term.text() == row.example, "{}", row.example);
         }
-        for row in MODIFIERS.iter().chain(POLICIES) {
+        for row in MODIFIERS.iter().chain(POLICIES.iter().map(|kind| &kind.row)) {
             let query = Query::default().with(row.example).unwrap();
             assert!(matches!(query.terms[..], [Term::Modifier(_)]), "{}", row.example);
         }
