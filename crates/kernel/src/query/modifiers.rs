@@ -211,7 +211,7 @@ mod tests {
             (&["timeout=soon"], "a length of time"),
             (&["timeout=0"], "a length of time"),
             (&["timeout=1d"], "at most"),
-            (&["policy=best"], "known are space spread pack near random"),
+            (&["policy=best"], "known are space "),
             (&["num>=3"], "is written num=VALUE"),
             (&["user=me", "num=3"], "is about nodes"),
             (&["sort=load", "user=me"], "is about nodes"),
