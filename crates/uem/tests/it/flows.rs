@@ -120,9 +120,17 @@ fn a_stopped_reader_does_not_hide_the_ends_of_others() {
 #[test]
 fn a_record_of_64_mb_is_whole_beside_small_ones() {
     let chain = Chain::up();
-    let script = "case {node} in leaf) seq 1 8400000 | tr '\\n' ' ' | head -c 67108863; echo;; \
-                  *) for i in $(seq 20000); do echo {rank} $i; done;; esac";
-    let run = chain.top.run(&["run", "--on", "all", "--", "sh", "-c", script]);
+    // The others write while it stands in the middle: what is theirs must wait for its end.
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let script = format!(
+        "case {{node}} in \
+         leaf) seq 1 8400000 | tr '\\n' ' ' | {{ head -c 2000000; touch {at}/begun; \
+         until test -e {at}/1 -a -e {at}/2; do sleep .01; done; head -c 65108863; }}; echo;; \
+         *) until test -e {at}/begun; do sleep .01; done; sleep .2; \
+         for i in $(seq 20000); do echo {{rank}} $i; done; touch {at}/{{rank}};; esac"
+    );
+    let run = chain.top.run(&["run", "--on", "all", "--", "sh", "-c", &script]);
     assert_eq!((run.status, run.err.as_str()), (0, ""));
     let mut expected = String::with_capacity(68 << 20);
     for number in 1..=8_400_000 {
