@@ -122,8 +122,11 @@ impl Kernel {
                 self.rank_ended(group, end);
             }
         }
-        // All that it had has ended; unless it was told of more since it was asked.
-        if !data.is_empty() || before != Some(told) {
+        // All that it had has ended; unless it was told of more since it was asked, or what was made there is not known here.
+        let (Some(g), Some(share)) = (self.group(group), self.share(group, no)) else { return };
+        let torn = share.wait.as_ref().is_some_and(|wait| !wait.torn.is_empty());
+        let may_come = || share.up || torn || !g.active.intersection(&share.ranks).is_empty();
+        if before != Some(told) || (!data.is_empty() && may_come()) {
             self.read_wait(group, no);
         }
     }
