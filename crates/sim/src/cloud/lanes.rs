@@ -75,6 +75,7 @@ impl Cloud {
             self.counters.count("a lane for streams was made");
         }
         let link = &mut self.links[no];
+        link.ends[from].said[lane_no(lane)].count(&frame);
         if let (Lane::Bulk, Frame::Reply(_, Reply::Data(data))) = (lane, &frame) {
             let way = (link.ends[from].node, link.ends[1 - from].node);
             *self.carried.entry(way).or_default() += data.len() as u64;

@@ -1,6 +1,7 @@
 //! One link as both hosts have it: two ends, two lanes, and what is on its way on each. What must hold of everything
 //! that a kernel asks over a link is asserted here, as it is asked and as it is answered.
 
+use super::traffic::Said;
 use crate::watch::{answers, op_name};
 use kernel::{ClientId, Lane, LinkId};
 use op::{Fid, Op, Reply, Tag};
@@ -63,6 +64,8 @@ pub(super) struct End {
     pub(super) inbox: [VecDeque<Frame>; 2],
     /// When the last of it arrives; by lane. Nothing overtakes.
     pub(super) last: [op::Mono; 2],
+    /// What it has said; by lane.
+    pub(super) said: [Said; 2],
 }
 
 /// A link; the child's end first.
@@ -100,6 +103,7 @@ impl Link {
             held: Vec::new(),
             inbox: [VecDeque::new(), VecDeque::new()],
             last: [op::Mono::default(); 2],
+            said: [Said::default(); 2],
         };
         let ends = [end(child), end(parent)];
         Link { ends, cable: true, bulk: false, delay: std::time::Duration::ZERO }

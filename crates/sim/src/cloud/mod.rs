@@ -10,7 +10,7 @@
 //! Here is what a cloud is and how time passes in it; `carry` does what kernels want done, [`faults`] is what can
 //! happen to it, `link` is what is asserted of a link, [`client`] asks for tests. [`model`] says what must be seen, and
 //! [`terms`] what queries must answer; [`seeds`], [`groups`] and [`flows`] play at random, [`mutants`] are broken clouds, and
-//! [`play`] plays transcripts.
+//! [`play`] plays transcripts; [`traffic`] counts what goes over links.
 
 mod carry;
 mod chance;
@@ -32,6 +32,7 @@ mod queries;
 pub mod race;
 pub mod seeds;
 pub mod terms;
+pub mod traffic;
 
 use crate::{
     counters::Counters,

@@ -3,7 +3,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `true` · `exit N` | ends at once |
+//! | `true` · `exit N` · `odd N` | ends at once; `odd` with 1 if N is odd, else with 0 |
 //! | `sleep SECONDS` | ends after that |
 //! | `emit BYTES CHUNK` | writes so many bytes of its own [`pattern`], a chunk a millisecond, and ends |
 //! | `cat` | writes what it is fed, and ends with its stdin |
@@ -84,6 +84,7 @@ pub(super) fn take(
             let next = match word(0).as_str() {
                 "true" => Some((Step::Exit(How::Code(0)), Duration::ZERO)),
                 "exit" => Some((Step::Exit(How::Code(number(1) as u8)), Duration::ZERO)),
+                "odd" => Some((Step::Exit(How::Code((number(1) % 2) as u8)), Duration::ZERO)),
                 "sleep" => Some((Step::Exit(How::Code(0)), Duration::from_secs(number(1) as u64))),
                 "emit" => Some((Step::Emit { left: number(1), chunk: number(2).max(1) }, Duration::ZERO)),
                 _ => None,
