@@ -1,5 +1,9 @@
 //! Kernels of a cloud that are broken on purpose, one way each: what checks clouds must find every one of them.
 
+mod groups;
+
+pub use groups::GroupFault;
+
 use super::Wrap;
 use crate::machine::Machine;
 use kernel::{ClientId, Effect, Event, Kernel, LinkId};
@@ -74,13 +78,33 @@ impl Fault {
     pub fn wrap(self) -> Wrap {
         Rc::new(move |kernel| {
             let links = BTreeMap::new();
-            Box::new(Mutant { kernel, fault: self, count: 0, links, peers: BTreeMap::new(), callers: vec![] })
+            let links = Links { fault: self, count: 0, links, peers: BTreeMap::new(), callers: vec![] };
+            Box::new(Broken::new(kernel, links))
         })
     }
 }
 
-struct Mutant {
+/// Changes what a kernel hears and what it wants done.
+trait Tamper {
+    /// What the kernel gets to see of an event.
+    fn event(&mut self, event: Event) -> Vec<Event>;
+    /// What is left of an effect; or an event in its place.
+    fn effect(&mut self, effect: Effect) -> (Vec<Effect>, Option<Event>);
+}
+
+/// A kernel that is tampered with.
+struct Broken<T> {
     kernel: Kernel,
+    how: T,
+}
+
+impl<T> Broken<T> {
+    fn new(kernel: Kernel, how: T) -> Broken<T> {
+        Broken { kernel, how }
+    }
+}
+
+struct Links {
     fault: Fault,
     count: u64,
     /// Of `KeepsTheOldLink`: what a link is called inside, and outside.
@@ -89,7 +113,7 @@ struct Mutant {
     callers: Vec<ClientId>,
 }
 
-impl Mutant {
+impl Links {
     fn nth(&mut self, n: u64) -> bool {
         self.count += 1;
         self.count.is_multiple_of(n)
@@ -98,9 +122,10 @@ impl Mutant {
     fn inside(&self, link: LinkId) -> LinkId {
         self.links.iter().find(|(_, outside)| **outside == link).map_or(link, |(inside, _)| *inside)
     }
+}
 
-    /// What the kernel gets to see of an event.
-    fn tampered(&mut self, event: Event) -> Vec<Event> {
+impl Tamper for Links {
+    fn event(&mut self, event: Event) -> Vec<Event> {
         match (self.fault, event) {
             (Fault::MissesTheBreak, Event::Unlinked { .. }) if self.nth(3) => vec![],
             (Fault::ForgetsNodes, Event::Recall(line)) if line.starts_with(b"node ") => vec![],
@@ -153,8 +178,7 @@ impl Mutant {
         }
     }
 
-    /// What is left of an effect; or an event in its place.
-    fn spoil(&mut self, effect: Effect) -> (Vec<Effect>, Option<Event>) {
+    fn effect(&mut self, effect: Effect) -> (Vec<Effect>, Option<Event>) {
         let done = |link, tag: Tag| (vec![], Some(Event::Answered { link, tag, reply: Reply::Done }));
         let kept = match (self.fault, effect) {
             (Fault::DropsNews, Effect::News(..)) if self.nth(4) => vec![],
@@ -210,14 +234,14 @@ impl Mutant {
     }
 }
 
-impl Machine for Mutant {
+impl<T: Tamper> Machine for Broken<T> {
     fn handle(&mut self, clock: Clock, event: Event, effects: &mut Vec<Effect>) {
-        let mut events = self.tampered(event);
+        let mut events = self.how.event(event);
         while let Some(event) = events.pop() {
             let mut done = Vec::new();
             self.kernel.handle(clock, event, &mut done);
             for effect in done {
-                let (kept, instead) = self.spoil(effect);
+                let (kept, instead) = self.how.effect(effect);
                 effects.extend(kept);
                 events.extend(instead);
             }
