@@ -6,6 +6,7 @@
 //! | `UEM_SEEDS=100000` | so many seeds, in place of those that every test run takes |
 //! | `UEM_FIRST=5000` | beginning with this one |
 //! | `UEM_SEED=7` | this one, by the test `one_seed` |
+//! | `UEM_TRACE=5000` | of one that fails, so many of the things that happened last |
 
 use crate::counters::Counters;
 use std::{
@@ -60,8 +61,9 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Of the last so many things.
+    /// Of the last so many things, or of as many as the environment says.
     pub fn of(most: usize) -> Trace {
+        let most = from_env("UEM_TRACE").map_or(most, |most| most as usize);
         Trace { lines: VecDeque::new(), most }
     }
 
