@@ -107,6 +107,8 @@ pub(crate) struct Cloud {
     gone: Vec<NodeId>,
     /// Claims are to be weighed again.
     unsettled: bool,
+    /// Nodes of which somebody may have to be told that they went elsewhere.
+    outdated: BTreeSet<NodeNo>,
     /// Loads that it is told with the next beat of the pusher.
     loads: BTreeSet<NodeNo>,
     told_load: Option<Load>,

@@ -85,7 +85,7 @@ impl Kernel {
         if name != wanted {
             self.tell(link, format!("name {id} {}\n", quoted(&name)));
         }
-        self.tell_moved(no);
+        self.cloud.outdated.insert(no);
         self.cloud.changed.insert(no);
         self.cloud.sets.answers.touch(no);
         self.journal_node(no);
@@ -111,7 +111,7 @@ impl Kernel {
         let best = others.max();
         let own = weight(via, known.term, known.parent, known.down.is_none());
         let Some((_, link)) = best.filter(|(weight, _)| *weight > own) else {
-            self.tell_moved(no);
+            self.cloud.outdated.insert(no);
             return false;
         };
         let Some(known) = self.cloud.nodes.get_mut(&no) else { return false };
@@ -122,6 +122,14 @@ impl Kernel {
         true
     }
 
+    /// Whether the node's parent is said to be over the same link, believed or not. If so, it is the parent that moved, if anybody did: the
+    /// one above both has not heard yet, or somebody has moved with all that is below him and has forgotten since when he has it.
+    fn goes_with(&self, id: NodeId, link: LinkId, parent: NodeId) -> bool {
+        let known = self.cloud.by_id.get(&parent).and_then(|no| self.cloud.known(*no));
+        let claimed = known.and_then(|known| known.others.get(&link)).is_some_and(|claim| !claim.told);
+        claimed || self.is_sound(id, link, parent)
+    }
+
     /// Whoever has a node where it was before it took its parent is to forget it.
     fn tell_moved(&mut self, no: NodeNo) {
         let Some(known) = self.cloud.known(no) else { return };
@@ -130,7 +138,7 @@ impl Kernel {
         let stale = |link: LinkId, claim: &Claim| {
             !claim.told
                 && claim.term < term
-                && (claim.parent != parent || !self.is_sound(id, link, claim.parent))
+                && (claim.parent != parent || !self.goes_with(id, link, claim.parent))
         };
         let others = known.others.iter().filter(|(link, claim)| stale(**link, claim));
         for link in others.map(|(link, _)| *link).collect::<Vec<_>>() {
@@ -140,8 +148,16 @@ impl Kernel {
         }
     }
 
-    /// Where a node's parent is found has changed: claims that are as late as others are weighed again.
+    /// Where a node's parent is found has changed: claims that are as late as others are weighed again. When all that came is known,
+    /// those that are out of date are answered.
     pub(super) fn settle_claims(&mut self) {
+        self.weigh_again();
+        for no in core::mem::take(&mut self.cloud.outdated) {
+            self.tell_moved(no);
+        }
+    }
+
+    fn weigh_again(&mut self) {
         for _ in 0..limits::DEPTH {
             if !core::mem::take(&mut self.cloud.unsettled) {
                 return;
