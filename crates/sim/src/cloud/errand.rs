@@ -31,6 +31,12 @@ pub(super) enum Want {
     Label { node: usize, key: &'static str, value: String },
     /// Who matches a query of nodes; waiting for one, if so.
     Query { terms: Vec<Term>, waits: bool },
+    /// Make a content, of those that are in stores, a file of a machine.
+    Put { node: usize, name: String, what: usize, alone: Option<u64> },
+    /// Give such a file another name; what it held.
+    Rename { node: usize, from: String, to: String, held: Option<Vec<u8>>, alone: Option<u64> },
+    /// Make a symbolic link among such files.
+    Link { node: usize, name: String, target: String, alone: Option<u64> },
     /// Start a program with this token where a query says; waiting for a node, if so.
     Place { terms: Vec<Term>, waits: bool, token: u64 },
 }
@@ -55,6 +61,8 @@ pub(super) struct Errand {
 
 /// No answer takes longer, but of what waits for a program: as many silences as there can be on the way.
 const DEADLINE: Duration = Duration::from_secs(4 * SILENCE.as_secs());
+/// And so much longer until a content is known not to be had.
+const FETCHED: Duration = Duration::from_secs(30);
 
 impl Errand {
     pub(super) fn new(cloud: &mut Cloud, who: Who, path: String, want: Want, text: &str) -> Errand {
@@ -64,16 +72,27 @@ impl Errand {
         let mut plan = VecDeque::from([Op::Walk { fid: Fid(0), newfid: fid, names: names(&path) }]);
         let access = match want {
             Want::Start { .. } | Want::Place { .. } => BOTH,
-            Want::Say { .. } | Want::Label { .. } => Access { write: true, ..Access::default() },
+            Want::Say { .. } | Want::Label { .. } | Want::Put { .. } => {
+                Access { write: true, ..Access::default() }
+            }
             _ => read,
         };
-        plan.push_back(Op::Open { fid, access });
+        if !matches!(want, Want::Rename { .. } | Want::Link { .. }) {
+            plan.push_back(Op::Open { fid, access });
+        }
         match want {
             Want::Start { .. } | Want::Place { .. } => {
                 plan.push_back(Op::Read { fid, offset: 0, count: 100, wait: true });
                 plan.push_back(write);
             }
-            Want::Say { .. } | Want::Label { .. } => plan.push_back(write),
+            Want::Say { .. } | Want::Label { .. } | Want::Put { .. } => plan.push_back(write),
+            Want::Rename { ref from, ref to, .. } => {
+                let (name, to) = (from.clone(), to.clone());
+                plan.push_back(Op::Rename { fid, name, dir: fid, to, replace: true });
+            }
+            Want::Link { ref name, ref target, .. } => {
+                plan.push_back(Op::Symlink { fid, name: name.clone(), target: target.clone() });
+            }
             Want::List => plan.push_back(Op::List { fid, cookie: 0, count: 1000 }),
             _ => plan.push_back(Op::Read { fid, offset: 0, count: 4096, wait: true }),
         }
@@ -176,8 +195,9 @@ impl Errand {
             *asked = cloud.clock.mono;
         }
         let took = cloud.clock.mono.since(*asked);
+        let fetched = if matches!(self.want, Want::Put { .. }) { FETCHED } else { Duration::ZERO };
         assert!(
-            took < DEADLINE + 4 * cloud.slowness,
+            took < DEADLINE + fetched + 4 * cloud.slowness,
             "a {} of {} by a client of {} waits for {took:?}",
             op_name(op),
             self.path,
@@ -222,6 +242,7 @@ impl Errand {
             }
             (Op::Read { offset, .. }, Reply::Data(data)) => self.took(cloud, *offset, &data),
             (Op::Write { .. }, Reply::Wrote(_)) => self.wrote(cloud),
+            (Op::Rename { .. } | Op::Symlink { .. }, _) => self.done = true,
             (_, _) => {}
         }
     }
@@ -239,6 +260,7 @@ impl Errand {
             // A user without account; a session that is not one's own; one that has ended.
             Errno::ACCES | Errno::PERM => cloud.counters.count("requests that were not allowed"),
             Errno::BUSY | Errno::INVAL if matches!(self.want, Want::Say { .. }) => {}
+            Errno::EXIST if matches!(self.want, Want::Link { .. }) => {}
             // Nobody who matches takes anything.
             Errno::AGAIN if matches!(self.want, Want::Place { .. }) => {}
             _ => panic!("nothing that happens explains this: {what}"),
@@ -250,6 +272,7 @@ impl Errand {
         let more = Op::Read { fid, offset: offset + data.len() as u64, count: 4096, wait: true };
         match &self.want {
             Want::Start { .. } | Want::Say { .. } | Want::Place { .. } | Want::Label { .. } | Want::List => {}
+            Want::Put { .. } | Want::Rename { .. } | Want::Link { .. } => {}
             Want::Output { node, session } => {
                 let program = &cloud.hosts[*node].world.provider.programs[session];
                 let (from, spool) = (offset as usize, &program.spool[0]);

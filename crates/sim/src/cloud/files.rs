@@ -2,13 +2,18 @@
 //! directory that takes new ones, and one file that is large.
 
 use op::{Entry, Errno, Fid, FileKind, Op, Qid, Reply, Shape, Stat, Wall};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A tree of files.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// By path, without a leading slash; `None` is a directory. The root is the empty path.
     tree: BTreeMap<String, Option<Vec<u8>>>,
+    /// Those of them that are symbolic links, and hold what they lead to.
+    links: BTreeSet<String>,
     fids: BTreeMap<Fid, String>,
 }
 
@@ -28,12 +33,13 @@ impl Files {
             ("var".into(), None),
             ("var/big".into(), Some((0..BIG).map(|at| (at * 7 % 251) as u8).collect())),
         ]);
-        Files { tree, fids: BTreeMap::new() }
+        Files { tree, links: BTreeSet::new(), fids: BTreeMap::new() }
     }
 
     /// A machine without any.
     pub fn none() -> Files {
-        Files { tree: BTreeMap::from([(String::new(), None)]), fids: BTreeMap::new() }
+        let tree = BTreeMap::from([(String::new(), None)]);
+        Files { tree, links: BTreeSet::new(), fids: BTreeMap::new() }
     }
 
     /// The node behind it has gone: its fids with it.
@@ -46,8 +52,22 @@ impl Files {
         self.tree.get(path)?.as_deref()
     }
 
+    /// Whether it is a symbolic link.
+    pub(super) fn is_link(&self, path: &str) -> bool {
+        self.links.contains(path)
+    }
+
+    /// The paths in a directory.
+    pub(super) fn in_dir(&self, path: &str) -> Vec<String> {
+        self.below(path).into_iter().cloned().collect()
+    }
+
     fn qid(&self, path: &str) -> Qid {
-        let kind = if self.tree[path].is_some() { FileKind::File } else { FileKind::Dir };
+        let kind = match &self.tree[path] {
+            Some(_) if self.is_link(path) => FileKind::Link,
+            Some(_) => FileKind::File,
+            None => FileKind::Dir,
+        };
         let number = path.bytes().fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(b)));
         Qid { kind, version: 0, path: number }
     }
@@ -150,8 +170,20 @@ impl Files {
                 }
                 Reply::Done
             }
-            Op::ReadLink { .. } => return Err(Errno::INVAL),
-            Op::Symlink { .. } => return Err(Errno::PERM),
+            Op::ReadLink { fid } => {
+                let at = path(fid)?;
+                let target = self.get(&at).filter(|_| self.is_link(&at)).ok_or(Errno::INVAL)?;
+                Reply::Linked(String::from_utf8_lossy(target).into_owned())
+            }
+            Op::Symlink { fid, name, target } => {
+                let new = format!("{}/{name}", path(fid)?);
+                if self.tree.contains_key(&new) {
+                    return Err(Errno::EXIST);
+                }
+                self.tree.insert(new.clone(), Some(target.clone().into_bytes()));
+                self.links.insert(new.clone());
+                Reply::Made(self.qid(&new))
+            }
             Op::Rename { fid, name, dir, to, replace } => {
                 let under = |dir: String, name: &str| match dir.is_empty() {
                     true => name.to_string(),
@@ -173,6 +205,10 @@ impl Files {
                 for path in moved {
                     let node = self.tree.remove(&path).expect("it was just listed");
                     let new = format!("{to}{}", &path[from.len()..]);
+                    match self.links.remove(&path) {
+                        true => self.links.insert(new.clone()),
+                        false => self.links.remove(&new),
+                    };
                     for at in self.fids.values_mut().filter(|at| **at == path) {
                         at.clone_from(&new);
                     }
@@ -186,6 +222,7 @@ impl Files {
                     return Err(Errno::NOTEMPTY);
                 }
                 self.tree.remove(&at);
+                self.links.remove(&at);
                 Reply::Done
             }
             Op::Clunk { fid } => {

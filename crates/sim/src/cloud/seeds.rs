@@ -3,6 +3,7 @@
 //! see what the [`Model`] says; at the end everything has run once, and nobody holds anything.
 
 mod asking;
+mod placing;
 
 use super::{
     Cloud, Plan, Wrap,
@@ -24,6 +25,7 @@ pub(super) struct Run {
     pub(super) cloud: Cloud,
     model: Model,
     labels: Labels,
+    placed: placing::Placed,
     errands: Vec<Errand>,
     /// Two nodes that are called the same, if there are.
     twins: Vec<usize>,
@@ -40,6 +42,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         cloud: Cloud::of(seed, wrap),
         model: Model::default(),
         labels: Labels::default(),
+        placed: placing::Placed::default(),
         errands: Vec::new(),
         twins: Vec::new(),
         tokens: 1_000_000,
@@ -65,6 +68,7 @@ impl Run {
     fn play(&mut self) {
         self.found();
         self.quiet("at the start", true);
+        self.stock();
         for round in 0..2 + self.cloud.rng.usize(0..2) {
             for _ in 0..20 + self.cloud.rng.usize(0..40) {
                 self.step();
@@ -204,7 +208,12 @@ impl Run {
                 let holds = self.cloud.hosts[to].files.get(file).unwrap_or_default().to_vec();
                 (format!("net/{name}/fs/{file}"), Want::File { holds })
             }
-            14..=19 => {
+            14 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
+                let (path, want, line) = self.placing(to, &name);
+                text = line;
+                (path, want)
+            }
+            15..=19 => {
                 let file = LOOKS[self.cloud.rng.usize(0..LOOKS.len())];
                 let lists = LISTS.contains(&file);
                 let path = file.replace("NODE", &name).replace("ID", &id.to_string());
@@ -283,6 +292,7 @@ impl Run {
         self.cloud.check();
         self.model.check(&mut self.cloud);
         self.queries(well);
+        self.whole();
         for token in 1_000_001..=self.tokens {
             assert!(started(&self.cloud, token).len() <= 1, "{token} was started more than once");
         }

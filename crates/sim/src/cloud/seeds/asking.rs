@@ -34,6 +34,7 @@ impl Run {
                 assert!(can, "{}: {name}, where it was started, can never have matched", errand.path);
                 self.cloud.counters.count("programs started where a query says");
             }
+            Want::Put { .. } | Want::Rename { .. } | Want::Link { .. } => self.placed_by(errand),
             _ => {}
         }
     }
