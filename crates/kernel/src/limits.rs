@@ -79,7 +79,7 @@ pub const NEWS: usize = 512 << 10;
 pub const FAR_IO: usize = (1 << 20) - 24;
 /// Names of one walk over a link.
 pub const FAR_STEPS: usize = 16;
-/// Steps of a far place's name below its node.
+/// Steps of a far place's name below its node. Through `...` a walk can go round for ever, and each round has a longer name.
 pub const FAR_DEPTH: usize = 512;
 /// Bytes that one part of an aggregate may be ahead of its reader.
 pub const GATHERED: usize = 256 << 10;

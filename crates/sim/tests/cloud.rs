@@ -1,7 +1,7 @@
 //! Clouds of many nodes, scene by scene: what a user sees of them, and what he must not.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing to unwrap has failed")]
 
-use op::Errno;
+use op::{Errno, Fid, Op, Reply};
 use sim::cloud::{Cloud, Plan, faults::Cut, model::SETTLED};
 use std::time::{Duration, Instant};
 
@@ -139,6 +139,28 @@ fn a_gateway_that_comes_back_without_its_child_still_knows_it() {
 }
 
 #[test]
+fn a_branch_that_moves_and_forgets_since_when_it_has_what_is_down_still_has_it() {
+    let mut cloud = cloud(&["a", "b < a", "gw < a", "c < gw", "d < c"]);
+    cloud.kill(3);
+    cloud.kill(4);
+    cloud.run(SETTLED);
+    // The old parent hears late that the branch has gone: until then it has two ways to all of it.
+    cloud.delay(2, Duration::from_millis(1500));
+    cloud.move_below(2, 1);
+    cloud.run(Duration::from_millis(20));
+    cloud.kill(2);
+    cloud.restart(2);
+    cloud.run(SETTLED);
+    for at in [0, 1, 2] {
+        let who = cloud.connect(at, "ericvh");
+        let status = cloud.cat(who, "status").unwrap();
+        let down = status.lines().filter(|line| line.contains(" down since ")).count();
+        assert_eq!((down, status.lines().count()), (2, 5), "from {at}:\n{status}");
+        cloud.hang_up(who);
+    }
+}
+
+#[test]
 fn a_node_that_was_renamed_is_known_by_its_new_name_after_a_restart() {
     let mut cloud = cloud(&["root", "gw < root", "b < gw"]);
     // Alone it is called as it wants; linked to the root, where that name is taken, otherwise.
@@ -166,16 +188,16 @@ fn stream(mut cloud: Cloud, size: usize, fault: impl Fn(&mut Cloud)) {
     let mut fid = cloud.open(who, &path, read).unwrap();
     let (mut all, mut faults) = (Vec::new(), 0);
     while all.len() < size {
-        let op = op::Op::Read { fid, offset: all.len() as u64, count: 100_000, wait: true };
+        let op = Op::Read { fid, offset: all.len() as u64, count: 100_000, wait: true };
         match cloud.call(who, op) {
-            op::Reply::Data(data) => {
+            Reply::Data(data) => {
                 assert!(!data.is_empty(), "it ends at {} of {size}", all.len());
                 all.extend(data);
             }
-            op::Reply::Failed(error) => {
+            Reply::Failed(error) => {
                 // Gone with its link: opened again when there is a way, and read on from where it was.
                 assert!(matches!(error.errno, Errno::HOSTUNREACH | Errno::STALE), "{error}");
-                cloud.call(who, op::Op::Clunk { fid });
+                cloud.call(who, Op::Clunk { fid });
                 cloud.run(SETTLED);
                 fid = cloud.open(who, &path, read).unwrap();
             }
@@ -188,8 +210,8 @@ fn stream(mut cloud: Cloud, size: usize, fault: impl Fn(&mut Cloud)) {
     }
     assert!(faults >= 4);
     assert_eq!(
-        cloud.call(who, op::Op::Read { fid, offset: size as u64, count: 1, wait: true }),
-        op::Reply::Data(vec![])
+        cloud.call(who, Op::Read { fid, offset: size as u64, count: 1, wait: true }),
+        Reply::Data(vec![])
     );
     assert!(all == cloud.written(3, id.parse().unwrap()), "every byte as it was written");
     cloud.hang_up_all();
@@ -250,4 +272,38 @@ fn a_command_to_the_cloud_reaches_whom_it_can_and_counts_the_others() {
     said.sort();
     let named: Vec<&str> = said.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(named, ["b/0", "c/0", "d/0", "e/0", "gw/0", "root/0"]);
+}
+
+#[test]
+fn a_walk_that_goes_round_comes_to_an_end() {
+    let mut cloud = cloud(&["a", "b < a"]);
+    // A client of plain 9P is in the same directory again after `.../net`. From below, of a node that only the parent knows, each round
+    // is a longer name.
+    let who = cloud.connect_plain(1, "ericvh");
+    let fid = cloud.new_fid(who);
+    let walk = |from: Fid, steps: &[&str]| Op::Walk {
+        fid: from,
+        newfid: fid,
+        names: steps.iter().map(|step| (*step).into()).collect(),
+    };
+    assert!(matches!(cloud.call(who, walk(Fid(0), &["net", "a"])), Reply::Walked(_)));
+    for (done, step) in ["...", "net", "...", "tree"].iter().cycle().enumerate().take(4000) {
+        let before = cloud.events();
+        match cloud.call(who, walk(fid, &[step])) {
+            Reply::Failed(error) => {
+                assert_eq!((done, error.errno), (510, Errno::NAMETOOLONG), "{error}");
+                // What it has it can still use.
+                assert!(matches!(cloud.call(who, Op::Stat { fid }), Reply::Stat(_)));
+                cloud.hang_up(who);
+                cloud.run(SETTLED);
+                cloud.check();
+                cloud.check_no_fids();
+                return;
+            }
+            reply => assert!(matches!(reply, Reply::Walked(_)), "{reply:?}"),
+        }
+        // A step costs no more the longer the name is.
+        assert!(cloud.events() - before < 10, "{} events for the {done}th step", cloud.events() - before);
+    }
+    panic!("it goes round for ever");
 }

@@ -38,12 +38,21 @@ impl Cloud {
     /// A client of a node that is up, attached to the root with fid 0. A node that is to die in its next event dies in
     /// what is asked after that.
     pub fn connect(&mut self, node: usize, user: &str) -> Who {
+        self.enter(node, user, true)
+    }
+
+    /// The same for a client of plain 9P2000, which is shown what a link leads to in its place.
+    pub fn connect_plain(&mut self, node: usize, user: &str) -> Who {
+        self.enter(node, user, false)
+    }
+
+    fn enter(&mut self, node: usize, user: &str, links: bool) -> Who {
         let host = &mut self.hosts[node];
         assert!(matches!(host.life, Life::Up), "a client finds its node up");
         host.world.clock = self.clock;
         let crash = host.world.put_off_crash();
         let uid = host.world.uid(user);
-        let (id, done) = host.world.enter(true);
+        let (id, done) = host.world.enter(links);
         self.carry_out(node, done);
         self.clients.push(Client { node, id, uid, user: user.into(), next_fid: 1, gone: false });
         let who = self.clients.len() - 1;
