@@ -179,7 +179,8 @@ impl Kernel {
         session.state = State::Starting;
         session.why = "";
         if let Some(live) = &mut session.live {
-            live.refused = None;
+            live.refused_before = live.refused.take();
+            live.starts += 1;
             live.awaits = Some(argv);
         }
         session.unsaid = Unsaid::Nothing;
@@ -688,7 +689,7 @@ impl Kernel {
         }
         let mut session = self.sessions.remove(&id).expect("looked up above");
         if let Some(group) = session.group.take() {
-            self.group_freed(*group);
+            self.group_freed(id, *group);
         }
         // First the journal: should the node die between the two, a spool is left over, and not a session whose
         // output is gone.
@@ -731,11 +732,16 @@ impl Kernel {
                 None => return,
             },
         };
-        if let Some(before) = core::mem::replace(slot, at) {
+        let before = core::mem::replace(slot, at);
+        if let Some(before) = before {
             self.timers.remove(&(before, id, timer));
         }
         if let Some(at) = at {
             self.timers.insert((at, id, timer));
+        }
+        // A node that is started again goes by what is written: who came back in time is not to be late after all.
+        if timer == Timer::Lease && before != at && self.sessions[&id].life.kill_on_close {
+            self.touch(id);
         }
     }
 

@@ -114,6 +114,9 @@ pub(crate) struct Live {
     pub(crate) awaits: Option<Vec<Vec<u8>>>,
     /// Why the last `exec` failed.
     pub(crate) refused: Option<Error>,
+    /// How many there were, and why the one before the last failed: who waits for that is told so, whatever somebody else has begun since.
+    pub(crate) starts: u32,
+    pub(crate) refused_before: Option<Error>,
     /// The provider's word to know it again.
     pub(crate) mark: String,
     pub(crate) limits_by: Arc<str>,
@@ -261,6 +264,8 @@ impl Live {
             stdin: Stdin::default(),
             awaits: None,
             refused: None,
+            starts: 0,
+            refused_before: None,
             mark: String::new(),
             limits_by: "".into(),
             kill_at: None,

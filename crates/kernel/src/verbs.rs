@@ -380,8 +380,8 @@ pub(crate) struct CtlRun {
     at: usize,
     /// What the write is answered with.
     len: u32,
-    /// Sessions that the current line waits for, and what went wrong in it so far.
-    waiting: Vec<SessionId>,
+    /// Sessions that the current line waits for, each with the number of its start, and what went wrong in it so far.
+    waiting: Vec<(SessionId, u32)>,
     reached: usize,
     problems: Vec<(SessionId, Error)>,
     best_effort: bool,
@@ -474,7 +474,13 @@ impl Kernel {
             let line: Vec<u8> = run.lines[run.at..run.at + len].to_vec();
             match self.run_line(who.uid, &mut run, &line) {
                 Ok(Line::Done) => {}
-                Ok(Line::Waiting(ids)) => run.waiting = ids,
+                Ok(Line::Waiting(ids)) => {
+                    let start = |id: SessionId| {
+                        let live = self.sessions.get(&id).and_then(|s| s.live.as_ref());
+                        (id, live.map_or(0, |live| live.starts))
+                    };
+                    run.waiting = ids.into_iter().map(start).collect();
+                }
                 Ok(Line::Again(on)) => return Outcome::Park(on, Ask::Ctl(run)),
                 Err(error) => return self.line_failed(who, &run, error),
             }
@@ -519,14 +525,17 @@ impl Kernel {
 
     /// Drops from those that are waited for who has started or failed; says whom to wait for next.
     fn still_starting(&mut self, run: &mut CtlRun) -> Option<SessionId> {
-        while let Some(&id) = run.waiting.last() {
+        while let Some(&(id, start)) = run.waiting.last() {
             let session = self.sessions.get(&id);
-            if session.is_some_and(|s| s.state == State::Starting) {
+            let live = session.and_then(|s| s.live.as_ref());
+            let again = live.is_some_and(|live| live.starts != start);
+            if session.is_some_and(|s| s.state == State::Starting) && !again {
                 return Some(id);
             }
-            let refused = match session {
-                Some(session) => session.live.as_ref().and_then(|l| l.refused.clone()),
-                None => Some(gone(id)),
+            let refused = match (session, live) {
+                (None, _) => Some(gone(id)),
+                (_, Some(live)) if again => live.refused_before.clone(),
+                (_, live) => live.and_then(|live| live.refused.clone()),
             };
             run.problems.extend(refused.map(|error| (id, error)));
             run.waiting.pop();

@@ -40,7 +40,8 @@ pub(crate) struct Run {
     pub(crate) fid: Option<Fid>,
     pub(crate) lines: Vec<Vec<u8>>,
     pub(crate) len: u32,
-    waiting: Vec<u64>,
+    /// By the number of their start.
+    waiting: Vec<(u64, u32)>,
     problems: Vec<(u64, Errno)>,
     best_effort: bool,
 }
@@ -56,11 +57,17 @@ impl Model {
     pub(crate) fn run(&mut self, client: ClientId, uid: Uid, mut run: Run) -> Result<Expect, Run> {
         loop {
             let starting = |id: &u64| self.sessions.get(id).is_some_and(|s| s.state == State::Starting);
-            while let Some(id) = run.waiting.last().copied() {
-                if starting(&id) {
+            while let Some((id, start)) = run.waiting.last().copied() {
+                // Whoever has begun another start since has done so because this one had failed.
+                let again = self.sessions.get(&id).is_some_and(|s| s.starts != start);
+                if starting(&id) && !again {
                     return Err(run);
                 }
-                let refused = self.sessions.get(&id).map_or(Some(Errno::STALE), |s| s.refused);
+                let refused = match self.sessions.get(&id) {
+                    None => Some(Errno::STALE),
+                    Some(session) if again => session.refused_before,
+                    Some(session) => session.refused,
+                };
                 run.problems.extend(refused.map(|errno| (id, errno)));
                 run.waiting.pop();
             }
@@ -111,7 +118,7 @@ impl Model {
         };
         for id in reached {
             match self.verb(id, &verb, &words) {
-                Ok(true) => run.waiting.push(id),
+                Ok(true) => run.waiting.push((id, self.sessions[&id].starts)),
                 Ok(false) => {}
                 Err(errno) => run.problems.push((id, errno)),
             }
@@ -173,7 +180,8 @@ impl Model {
                 let session = self.sessions.get_mut(&id).ok_or(Errno::STALE)?;
                 session.command = join(&argv);
                 session.state = State::Starting;
-                session.refused = None;
+                session.refused_before = session.refused.take();
+                session.starts += 1;
                 session.expires = None;
                 self.trail.push((id, session.clone()));
                 self.asks.push(Ask::Start(id, argv));
@@ -221,7 +229,8 @@ impl Model {
 
     fn substituted(&self, id: u64, argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let Some((group, rank)) = self.sessions[&id].group else { return argv };
-        let size = self.sessions.get(&group).map_or(1, |g| g.members.len());
+        // Ranks are not counted anew where one was freed: each is below the size.
+        let size = self.sessions.get(&group).and_then(|g| g.members.keys().last()).map_or(1, |last| last + 1);
         let known = [
             ("{rank}", rank.to_string()),
             ("{size}", size.to_string()),

@@ -29,6 +29,8 @@ impl Model {
             expires: None,
             kill_at: None,
             refused: None,
+            starts: 0,
+            refused_before: None,
             told: [0; 2],
             closed: [false; 2],
             stdin: Stdin::default(),
@@ -134,6 +136,10 @@ impl Model {
         let Some(session) = self.sessions.get(&id) else { return };
         if let Some((group, _)) = session.group {
             return self.settle(group);
+        }
+        // Whoever had it has the lease to come back once: only that somebody holds it takes it back.
+        if session.strict && session.holders == 0 && session.expires.is_some() {
+            return;
         }
         let busy = |s: &Session| s.holders > 0 || s.runs();
         let members = session.members.values().filter_map(|m| self.sessions.get(m));

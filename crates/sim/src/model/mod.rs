@@ -92,6 +92,9 @@ pub(crate) struct Session {
     pub(crate) kill_at: Option<Mono>,
     /// Why the last start failed.
     refused: Option<Errno>,
+    /// How often it was started, and why the start before the last failed.
+    starts: u32,
+    refused_before: Option<Errno>,
     /// Bytes told of each output, and whether it is closed.
     pub(crate) told: [u64; 2],
     pub(crate) closed: [bool; 2],

@@ -1,15 +1,17 @@
 //! A restart, in the model: what is kept, and what may be lost of a change that was under way.
 
 use super::{Model, Session, State, Stdin};
-use op::Clock;
+use op::{Clock, Mono};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What the journal says of a session, as far as it tells two states apart.
 type Signature = BTreeMap<String, String>;
 
 /// Fields that tell what a session is.
-const TELLING: [&str; 12] =
-    ["state", "keep", "koc", "freeing", "lease", "mode", "command", "eof", "group", "rank", "exit", "signal"];
+const TELLING: [&str; 13] = [
+    "state", "keep", "koc", "ends", "freeing", "lease", "mode", "command", "eof", "group", "rank", "exit",
+    "signal",
+];
 
 /// The sessions of a journal that was just written anew.
 fn signatures(journal: &[u8]) -> BTreeMap<u64, Signature> {
@@ -28,7 +30,14 @@ fn packed(bytes: &[u8]) -> String {
 }
 
 impl Session {
-    fn signature(&self) -> Signature {
+    /// When it is ended unless somebody holds it again, if its node is started again now: it has its lease, once.
+    fn ends_from(&self, now: Mono) -> Option<Mono> {
+        let at = now + self.lease;
+        self.strict.then(|| self.expires.map_or(at, |ends| ends.min(at)))
+    }
+
+    /// As it is when its node is started again now.
+    fn signature(&self, now: Mono) -> Signature {
         let mut out = Signature::new();
         let mut add = |key: &str, value: String| drop(out.insert(key.into(), value));
         match self.state {
@@ -53,6 +62,9 @@ impl Session {
             ("eof", self.stdin.closed && !self.ended()),
         ];
         flags.into_iter().filter(|(_, on)| *on).for_each(|(key, _)| add(key, "1".into()));
+        if let Some(ends) = self.ends_from(now) {
+            add("ends", ends.0.to_string());
+        }
         add("lease", self.lease.as_millis().to_string());
         add("mode", self.mode.to_string());
         if !self.command.is_empty() {
@@ -86,7 +98,7 @@ impl Model {
                 Some(sign) => {
                     let same = |s: &&Session| {
                         let told = sign.iter().filter(|(key, _)| TELLING.contains(&key.as_str()));
-                        let mut expected = s.signature();
+                        let mut expected = s.signature(clock.mono);
                         // The last of a group that was freed is nobody's member.
                         if s.group.is_some_and(|(group, _)| !found.contains_key(&group)) {
                             expected.retain(|key, _| !matches!(key.as_str(), "group" | "rank"));
@@ -99,7 +111,7 @@ impl Model {
             };
             let sign = &found[&id];
             let Some(kept) = kept else {
-                let (was, is) = (was.map(Session::signature), is.map(Session::signature));
+                let (was, is) = (was.map(|s| s.signature(clock.mono)), is.map(|s| s.signature(clock.mono)));
                 panic!("session {id} came back as {sign:?}; it was {was:?}, and then {is:?}")
             };
             model.next = id + 1;
@@ -130,7 +142,7 @@ impl Model {
         ids.iter().for_each(|id| model.settle(*id));
         for id in ids {
             if let Some(session) = model.sessions.get_mut(&id).filter(|s| s.strict) {
-                session.expires = Some(clock.mono + session.lease);
+                session.expires = session.ends_from(clock.mono);
             }
         }
         model
@@ -165,7 +177,7 @@ impl Session {
         Session {
             members: BTreeMap::new(),
             holders: 0,
-            expires: None,
+            expires: self.expires.filter(|_| self.strict),
             kill_at: None,
             refused: None,
             stdin,
