@@ -265,6 +265,7 @@ impl Kernel {
         change(&mut session.life);
         self.touch(id);
         self.settle_life(id);
+        self.shares_let(id);
         Ok(Step::Done)
     }
 }

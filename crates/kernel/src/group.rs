@@ -119,6 +119,8 @@ pub(crate) struct Groups {
     /// Room is looked for everywhere.
     replan: bool,
     next_share: u64,
+    /// Those that have shares. A link that goes or comes says nothing to any other session, however many are kept.
+    sharing: BTreeSet<SessionId>,
     /// When shares that are cut off are given up.
     deadlines: BTreeSet<(Mono, SessionId, u64)>,
     /// Some share is cut off.
@@ -262,7 +264,7 @@ impl Kernel {
         for member in members {
             self.free(member);
         }
-        group.into_iter().for_each(|group| self.group_freed(*group));
+        group.into_iter().for_each(|group| self.group_freed(id, *group));
         // What the journal knows of it is nothing from here on.
         self.append(format!("nogroup {}", id.0).into_bytes());
         self.group_changed(id);
@@ -295,8 +297,16 @@ impl Kernel {
             return None;
         }
         let fan = self.open_fan();
+        // `try` says nothing of those who could not be told.
+        let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty()).peekable();
+        let mut all = true;
+        while words.next_if(|word| *word == b"try").is_some() {
+            all = false;
+        }
+        let lets = matches!(words.next(), Some(b"lease" | b"keep" | b"killonclose")) && ranks.is_none();
+        let lets = lets.then_some(all);
         for (no, line) in told {
-            let how = share::Line { fan: Some(fan), ..share::Line::PLAIN };
+            let how = share::Line { fan: Some(fan), lets, ..share::Line::PLAIN };
             self.tell_share(id, no, line, how);
         }
         Some(fan)

@@ -67,6 +67,8 @@ impl Kernel {
             group.once_more(rank, !replaced && !untold);
             group.queue.insert(rank);
             self.groups.waiting.insert(id);
+            // Its slot is free again on a node that is out of reach: elsewhere there may be one that nobody has looked at.
+            self.groups.replan |= end.how == How::Lost && !untold;
             self.journal_again(id, rank);
         } else {
             group.failed += u32::from(failed);
@@ -120,7 +122,8 @@ impl Kernel {
     }
 
     /// A group is freed: its shares follow by being closed.
-    pub(crate) fn group_freed(&mut self, mut group: Group) {
+    pub(crate) fn group_freed(&mut self, id: SessionId, mut group: Group) {
+        self.groups.sharing.remove(&id);
         for node in core::mem::take(&mut group.placed).into_values() {
             self.give_slot_back(node);
         }

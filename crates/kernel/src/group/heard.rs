@@ -27,6 +27,9 @@ impl Kernel {
                 share.placing -= 1;
                 self.flows.insert(group);
             }
+            if let Some(whole) = line.lets {
+                self.share_let(group, no, whole && linked && matches!(reply, Reply::Wrote(_)));
+            }
             return self.line_answered(group, no, line, reply);
         }
         if let Step::Size { fan, fid } = step {
@@ -78,6 +81,7 @@ impl Kernel {
                     self.open_wait(group, no);
                     self.flows.insert(group);
                     if self.sessions.get(&group).is_some_and(|session| session.life.keep) {
+                        self.shares_let(group);
                         self.tell_share(group, no, b"keep".to_vec(), Line::PLAIN);
                     }
                 }

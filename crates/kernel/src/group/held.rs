@@ -5,8 +5,11 @@
 //!                                  └────── its time is up ──▶ given up: its ranks have ended
 //! ```
 
-use super::share::{BOTH, Share, Step};
-use crate::{Kernel, Lane, LinkId, far::Purpose, limits};
+use super::{
+    Group,
+    share::{BOTH, Share, Step},
+};
+use crate::{Kernel, Lane, LinkId, far::Purpose, limits, session::Session};
 use alloc::{collections::BTreeSet, format, vec::Vec};
 use op::{Errno, Error, Mono, NodeId, Reply, SessionId};
 
@@ -14,9 +17,9 @@ impl Kernel {
     /// A link is gone: what was held over it has its lease to come back.
     pub(crate) fn shares_cut(&mut self, link: LinkId) {
         let held = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link);
-        let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        let cut =
-            groups.flat_map(|(id, group)| group.shares.iter().filter(held).map(move |(no, _)| (id, *no)));
+        let cut = self.sharing().flat_map(|(session, group)| {
+            group.shares.iter().filter(held).map(move |(no, _)| (session.id, *no))
+        });
         let cut: Vec<(SessionId, u64)> = cut.collect();
         let mut unsaid = Vec::new();
         for (id, no) in cut {
@@ -38,12 +41,40 @@ impl Kernel {
     /// the one above has. A kept share lives on there, so nothing of it may ever be made elsewhere.
     fn give_it_time(&mut self, id: SessionId, no: u64) {
         self.groups.cut = true;
-        let Some(life) = self.sessions.get(&id).map(|session| session.life) else { return };
-        let at = self.clock.mono + life.lease + limits::LOST;
+        let now = self.clock.mono;
         let Some(share) = self.share_mut(id, no) else { return };
-        if (!life.keep || share.id.is_none()) && share.deadline.is_none() {
+        if let (Some(lease), None) = (share.lease, share.deadline) {
+            let at = now + lease + limits::LOST;
             share.deadline = Some(at);
             self.groups.deadlines.insert((at, id, no));
+        }
+    }
+
+    /// A group is held for another time from now on. Who was told a longer one is waited for by that one, until it is known that it, and
+    /// everybody below it, has heard of the shorter: what is cut off meanwhile may not have.
+    pub(crate) fn shares_let(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let lease = (!session.life.keep).then_some(session.life.lease);
+        let shares = session.group.iter_mut().flat_map(|group| &mut group.shares);
+        let mut longer = Vec::new();
+        for (no, share) in shares.filter(|(_, share)| share.id.is_some() || lease.is_some()) {
+            let most = share.lease.zip(lease).map(|(had, has)| had.max(has));
+            if core::mem::replace(&mut share.lease, most) != most {
+                longer.push(*no);
+            }
+        }
+        longer.into_iter().for_each(|no| self.journal_share(id, no));
+    }
+
+    /// What a line about that was answered with.
+    pub(super) fn share_let(&mut self, id: SessionId, no: u64, everybody: bool) {
+        let Some(life) = self.sessions.get(&id).map(|session| session.life) else { return };
+        let Some(share) = self.share_mut(id, no) else { return };
+        share.letting -= 1;
+        let lease = (!life.keep).then_some(life.lease);
+        if everybody && share.letting == 0 && share.is_held() && share.lease != lease {
+            share.lease = lease;
+            self.journal_share(id, no);
         }
     }
 
@@ -88,14 +119,13 @@ impl Kernel {
             return;
         }
         let (mut back, mut still) = (Vec::new(), false);
-        for (id, session) in &self.sessions {
-            let Some(group) = session.group.as_deref() else { continue };
+        for (session, group) in self.sharing() {
             let keep = session.life.keep;
             let cut =
                 group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
             let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s, keep).is_some());
             still |= !not.is_empty();
-            back.extend(there.into_iter().map(|(no, _)| (*id, *no)));
+            back.extend(there.into_iter().map(move |(no, _)| (session.id, *no)));
         }
         self.groups.cut = still;
         for (group, no) in back {
@@ -121,7 +151,7 @@ impl Kernel {
     }
 
     /// How long a group has that is cut off from whoever holds it, as a word of `until`.
-    pub(super) fn time_left(&self, session: &crate::session::Session) -> Option<alloc::string::String> {
+    pub(super) fn time_left(&self, session: &Session) -> Option<alloc::string::String> {
         session.ends().map(|at| format!("{}ms", at.since(self.clock.mono).as_millis()))
     }
 
@@ -200,12 +230,11 @@ impl Kernel {
 
     /// A node is no part of the cloud any more: what was kept there is lost.
     pub(crate) fn shares_left(&mut self, peer: NodeId) {
-        let groups =
-            self.sessions.values().filter(|s| s.life.keep).filter_map(|s| Some((s.id, s.group.as_deref()?)));
         let there =
             |(_, share): &(&u64, &Share)| share.peer == peer && share.at.is_none() && share.refused.is_none();
-        let lost =
-            groups.flat_map(|(id, group)| group.shares.iter().filter(there).map(move |(no, _)| (id, *no)));
+        let lost = self.sharing().filter(|(session, _)| session.life.keep).flat_map(|(session, group)| {
+            group.shares.iter().filter(there).map(move |(no, _)| (session.id, *no))
+        });
         for (id, no) in lost.collect::<Vec<_>>() {
             let Some(name) = self.share(id, no).map(|share| share.name.clone()) else { continue };
             let error = Error::new(Errno::HOSTUNREACH, format!("{name} has left the cloud"));
@@ -216,9 +245,73 @@ impl Kernel {
     /// After a restart: every share is to be found again.
     pub(crate) fn shares_recalled(&mut self) {
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        let all = groups.flat_map(|(id, group)| group.shares.keys().map(move |no| (id, *no)));
-        for (id, no) in all.collect::<Vec<_>>() {
+        self.groups.sharing =
+            groups.filter(|(_, group)| !group.shares.is_empty()).map(|(id, _)| id).collect();
+        let all = self
+            .sharing()
+            .flat_map(|(session, group)| group.shares.keys().map(move |no| (session.id, *no)))
+            .collect::<Vec<_>>();
+        for (id, no) in all {
             self.give_it_time(id, no);
         }
+    }
+
+    /// The groups that have shares.
+    fn sharing(&self) -> impl Iterator<Item = (&Session, &Group)> {
+        let groups = self.groups.sharing.iter().filter_map(|id| self.sessions.get(id));
+        groups.filter_map(|session| Some((&**session, session.group.as_deref()?)))
+    }
+
+    /// Checks that no group is left out of what a link that goes or comes is looked up in, and nothing else is in it.
+    pub(crate) fn check_sharing(&self) {
+        let shares = |s: &Session| s.group.as_deref().is_some_and(|group| !group.shares.is_empty());
+        for session in self.sessions.values().filter(|session| shares(session)) {
+            assert!(
+                self.groups.sharing.contains(&session.id),
+                "{:?} has shares, and is known for it",
+                session.id
+            );
+        }
+        assert!(
+            self.groups.sharing.iter().all(|id| self.sessions.contains_key(id)),
+            "who has shares is there"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Node, place::Subject, place::View};
+    use alloc::sync::Arc;
+    use op::{Uid, User, Wall};
+
+    fn kernel() -> Kernel {
+        let groups = alloc::vec![(0, "root".into())];
+        let owner =
+            User { uid: Uid(0), name: "root".into(), groups, home: "/root".into(), shell: "/bin/sh".into() };
+        let (env, attrs) = (Vec::new(), Vec::new());
+        let (id, name, started) = (NodeId(7), "b".into(), Wall(0));
+        Kernel::new(Node { id, name, owner: Arc::new(owner), env, attrs, started, fs: false, store: 0 })
+    }
+
+    #[test]
+    fn of_ten_thousand_sessions_that_are_kept_a_link_that_goes_or_comes_looks_at_those_with_shares() {
+        let mut kernel = kernel();
+        for _ in 0..10_000 {
+            let id = kernel.clone_in(Uid(0), Subject::Node(View::Net)).unwrap();
+            kernel.sessions.get_mut(&id).unwrap().life.keep = true;
+        }
+        for id in [SessionId(70), SessionId(7000)] {
+            kernel.group_mut(id).unwrap().recall_share(id.0, &["0", "c", "5", "down", "60s"]).unwrap();
+        }
+        kernel.shares_recalled();
+        kernel.check_sharing();
+        // Each looks at what `sharing` gives, and at nothing else.
+        let looked = kernel.sharing().map(|(session, _)| session.id.0).collect::<Vec<_>>();
+        assert_eq!(looked, [70, 7000]);
+        kernel.free(SessionId(70));
+        assert_eq!(kernel.sharing().count(), 1);
+        kernel.check_sharing();
     }
 }

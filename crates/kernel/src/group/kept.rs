@@ -219,14 +219,8 @@ impl Kernel {
                 let node: NodeId = node.parse().ok()?;
                 group.pins.extend(RankSet::parse(ranks).ok()?.iter().map(|rank| (rank, node)));
             }
-            ["share", _, no, peer, name, number, up] => {
-                group.recall_share(
-                    no.parse().ok()?,
-                    peer.parse().ok()?,
-                    name,
-                    number.parse().ok(),
-                    up == "up",
-                );
+            ["share", _, no, ref share @ ..] => {
+                group.recall_share(no.parse().ok()?, share)?;
                 self.groups.next_share = self.groups.next_share.max(no.parse::<u64>().ok()? + 1);
             }
             ["place", _, no, node, ranks] => {

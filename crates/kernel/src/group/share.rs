@@ -14,6 +14,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::time::Duration;
 use op::{Access, Errno, Error, Fid, Mono, NodeId, Op, Reply, Result, SessionId};
 
 /// The ranks of a group that are below another node, or above this one.
@@ -35,6 +36,10 @@ pub(crate) struct Share {
     pub(super) placing: u32,
     /// Lines it was told.
     pub(super) told: u64,
+    /// How long it has to be held again if it is cut off: the longest that it may have heard of. `None` is for ever: it is kept.
+    pub(super) lease: Option<Duration>,
+    /// Lines about that which are not answered.
+    pub(super) letting: u32,
     /// When it is given up, if it does not come back.
     pub(super) deadline: Option<Mono>,
     /// What is wrong with it: nothing is asked of it any more.
@@ -81,10 +86,13 @@ pub(crate) struct Line {
     pub(crate) resizes: bool,
     /// It says who is to be made.
     pub(crate) places: bool,
+    /// It says for how long it is held; if so, whether an answer says that it was passed on to everybody.
+    pub(crate) lets: Option<bool>,
 }
 
 impl Line {
-    pub(super) const PLAIN: Line = Line { fan: None, all_or_nothing: false, resizes: false, places: false };
+    pub(super) const PLAIN: Line =
+        Line { fan: None, all_or_nothing: false, resizes: false, places: false, lets: None };
 }
 
 pub(super) const BOTH: Access = Access { read: true, write: true, truncate: false };
@@ -112,7 +120,7 @@ impl Kernel {
         let session = self.session(group)?;
         let user = self.user(session.owner).name.clone();
         let setup = tell::setup_lines(self, session);
-        let again = setup.as_user;
+        let (again, lease) = (setup.as_user, session.life.lease);
         let no = self.groups.next_share;
         self.groups.next_share += 1;
         let purpose = |step| move || Purpose::Share { group, share: no, step };
@@ -128,12 +136,15 @@ impl Kernel {
             held_back: again.then(Vec::new),
             placing: 0,
             told: 0,
+            lease: Some(lease),
+            letting: 0,
             deadline: None,
             refused: None,
         };
         if let Some(group) = self.group_mut(group) {
             group.shares.insert(no, share);
         }
+        self.groups.sharing.insert(group);
         self.journal_share(group, no);
         let read = Op::Read { fid, offset: 0, count: limits::NAME as u32, wait: true };
         self.ask(link, Lane::Control, purpose(Step::Named)(), read);
@@ -165,6 +176,9 @@ impl Kernel {
         let linked = self.cloud.links.contains_key(&link);
         if let Some(share) = self.share_mut(group, no).filter(|_| line.places && linked) {
             share.placing += 1;
+        }
+        if let Some(share) = self.share_mut(group, no).filter(|_| line.lets.is_some()) {
+            share.letting += 1;
         }
         let purpose = Purpose::Share { group, share: no, step: Step::Line(line) };
         self.ask(
@@ -336,14 +350,21 @@ impl Group {
             held_back: None,
             placing: 0,
             told: 0,
+            lease: None,
+            letting: 0,
             deadline: None,
             refused: None,
         })
     }
 
-    pub(super) fn recall_share(&mut self, no: u64, peer: NodeId, name: &str, id: Option<u64>, up: bool) {
+    pub(super) fn recall_share(&mut self, no: u64, words: &[&str]) -> Option<()> {
+        let [peer, name, number, up, lease @ ..] = words else { return None };
+        let peer = peer.parse().ok()?;
         let share = self.recalled_share(no);
-        (share.peer, share.name, share.id, share.up) = (peer, name.into(), id, up);
+        (share.peer, share.name) = (peer, Arc::from(*name));
+        (share.id, share.up) = (number.parse().ok(), *up == "up");
+        share.lease = lease.first().and_then(|lease| op::parse_span(lease));
+        Some(())
     }
 
     /// It was given up. That the group was planned above is known by it still.
@@ -362,7 +383,8 @@ impl Group {
         let line = |share: &Share| {
             let up = if share.up { "up" } else { "down" };
             let number = share.id.map_or("-".into(), |id| id.to_string());
-            format!("{} {} {number} {up}", share.peer, share.name)
+            let lease = share.lease.map_or("keep".into(), |lease| format!("{}ms", lease.as_millis()));
+            format!("{} {} {number} {up} {lease}", share.peer, share.name)
         };
         known.map(|(no, share)| (*no, line(share))).collect()
     }
