@@ -162,6 +162,12 @@ impl Kernel {
         }
         let data = match (reply, read) {
             (Reply::Failed(error), _) if !linked => return self.fetch_again(no, error),
+            (Reply::Failed(error), _) if error.errno == Errno::BUSY => {
+                // Whoever is above has it from here, and has not heard yet that there is no way any more. There may be one again.
+                let cause = || Error::new(Errno::HOSTUNREACH, format!("there is no way to it: {error}"));
+                let error = fetch.trouble.clone().unwrap_or_else(cause);
+                return self.fetch_again(no, error);
+            }
             (Reply::Failed(error), _) => return self.fetch_elsewhere(no, &error),
             (Reply::Data(data), Some(_)) => data,
             (_, None) => return,
