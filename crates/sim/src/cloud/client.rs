@@ -131,15 +131,19 @@ impl Cloud {
     /// If that takes longer than anything may.
     pub fn call(&mut self, who: Who, op: Op) -> Reply {
         let until = self.clock.mono + PATIENCE;
-        let said = format!("{op:?}");
+        // Put into words only if it comes to that; what is written may be long.
+        let said = match &op {
+            Op::Write { fid, offset, .. } => Op::Write { fid: *fid, offset: *offset, data: Vec::new() },
+            op => op.clone(),
+        };
         let tag = self.ask(who, op);
         loop {
             if let Some(reply) = self.reply(who, tag) {
                 return reply;
             }
             let at = &self.hosts[self.clients[who].node].plan.name;
-            assert!(!self.clients[who].gone, "the node {at} died before it answered {said}");
-            assert!(self.clock.mono < until, "{at} has not answered in {PATIENCE:?}: {said}");
+            assert!(!self.clients[who].gone, "the node {at} died before it answered {said:?}");
+            assert!(self.clock.mono < until, "{at} has not answered in {PATIENCE:?}: {said:?}");
             self.step(until);
         }
     }

@@ -44,6 +44,11 @@ impl Labels {
         label.surely = None;
     }
 
+    /// For a while it is this too: who waits for it may find it.
+    pub(super) fn passing(&mut self, node: usize, key: &'static str, value: &str) {
+        self.of(node, key).can_be.insert(value.into());
+    }
+
     /// Whoever wrote it has his answer, or nothing any more.
     pub(super) fn over(&mut self, node: usize, key: &'static str, value: &str, answered: bool) {
         let label = self.of(node, key);

@@ -20,6 +20,7 @@ pub(super) fn wait_for(cloud: &mut Cloud, labels: &mut Labels, quiet: &Quiet) {
     let (from, to) = (any(cloud), any(cloud));
     let word = format!("w{}", cloud.clock.mono.0);
     let line = format!("label colour={word}\n");
+    labels.passing(to, "colour", &word);
     let own = |cloud: &mut Cloud, line: &str| {
         let root = cloud.connect(to, "root");
         cloud.write(root, "self/ctl", line).expect("root labels its own node");

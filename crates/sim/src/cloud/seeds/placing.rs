@@ -64,7 +64,12 @@ impl Run {
     /// An errand about a machine's files.
     pub(super) fn placing(&mut self, node: usize, called: &str) -> (String, Want, String) {
         let mut name = || format!("f{}", self.cloud.rng.u32(0..3));
-        let (from, to) = (name(), name());
+        let (mut from, to) = (name(), name());
+        let files = &self.cloud.hosts[node].files;
+        let there = files.in_dir("tmp").into_iter().filter(|path| !files.is_link(path)).collect::<Vec<_>>();
+        if !there.is_empty() {
+            from = there[self.cloud.rng.usize(0..there.len())].replace("tmp/", "");
+        }
         let now = self.cloud.clock.mono;
         let machine = self.placed.machines.entry(node).or_default();
         let rests = machine.loose.is_none_or(|at| now.since(at) > AT_REST);
