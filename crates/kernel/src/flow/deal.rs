@@ -419,6 +419,10 @@ impl Deal {
 
     fn deal_frame(&mut self, frame: Frame) {
         let Frame { whose, data, mark } = frame;
+        let over = mark == Mark::End && whose == Whose::All;
+        if over && data.is_empty() {
+            return self.close();
+        }
         let ranks = match &whose {
             Whose::All => None,
             Whose::Ranks(ranks) => Some(ranks),
@@ -436,6 +440,9 @@ impl Deal {
                 dest.give(data.as_slice().into());
                 dest.ended |= mark == Mark::End;
             }
+        }
+        if over {
+            self.close();
         }
     }
 

@@ -196,3 +196,15 @@ fn ranks_that_come_later_are_dealt_to() {
     deal.push(b"2\n").unwrap();
     assert_eq!(deal.take(SHARE, 1000), b"0 2\n0\n1 2\n1\n2 2\n2\n");
 }
+
+#[test]
+fn the_end_of_stdin_is_the_end_for_shares_of_a_share_too_and_for_who_comes_later() {
+    let mut world = World::new(Way::Robin, &Records::Line);
+    world.top.push(b"a\n").unwrap();
+    world.top.close();
+    assert!(!world.share.is_over(SHARE));
+    world.empty(7);
+    assert!(world.share.is_over(SHARE), "whoever asks for it again is told that it has ended");
+    world.share.add_member(DestId(9), 9);
+    assert!(world.share.is_over(DestId(9)));
+}
