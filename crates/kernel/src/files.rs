@@ -538,15 +538,14 @@ impl Kernel {
     }
 
     /// A result that is made anew is not gone on with; `begun` says whether something of it was read.
-    fn same_version(&mut self, who: Who, fid: Fid, id: SessionId, begun: bool) -> Result<()> {
+    fn same_version(&mut self, who: Who, fid: Fid, begun: bool) -> Result<()> {
         let (place, open) = self.opened(who, fid)?;
         let (before, now) = (open.version, self.version_of(place));
         if before == now {
             return Ok(());
         }
-        let reduces = [Stream::Out, Stream::Err].iter().any(|s| self.sessions[&id].flow_reduces(*s));
-        if before != 0 && reduces && begun {
-            let cause = "a node was restarted meanwhile, and the result is made anew: open it again, and read from the start";
+        if before != 0 && begun {
+            let cause = "a node was restarted meanwhile, and the output is made anew: open it again, and read from the start";
             return Err(Error::new(Errno::STALE, cause));
         }
         if let Some(open) = self.open_mut(who, fid) {
@@ -818,7 +817,10 @@ impl Kernel {
     ) -> Outcome {
         // It may have become a group since this was opened.
         self.collect(id, stream);
-        if let Err(error) = self.same_version(who, fid, id, offset > 0) {
+        if offset < self.sessions[&id].out(stream).trimmed && self.collect_anew(id, stream) {
+            return Outcome::Park(On::Output(id, stream), Ask::Op(Op::Read { fid, offset, count, wait }));
+        }
+        if let Err(error) = self.same_version(who, fid, offset > 0) {
             return Err(error).into();
         }
         let session = &self.sessions[&id];
@@ -855,7 +857,7 @@ impl Kernel {
         for stream in [Stream::Out, Stream::Err] {
             self.collect(id, stream);
         }
-        if let Err(error) = self.same_version(who, fid, id, seen != [0; 2]) {
+        if let Err(error) = self.same_version(who, fid, seen != [0; 2]) {
             return Err(error).into();
         }
         for stream in [Stream::Out, Stream::Err] {

@@ -29,6 +29,7 @@ use reduce::Reducer;
 use crate::{
     Kernel, Lane, LinkId,
     group::{Begun, line_of},
+    limits,
     park::On,
     words::{lossy, split},
 };
@@ -50,6 +51,8 @@ pub(crate) struct Flow {
     reduces: [Option<Vec<Vec<u8>>>; 2],
     reducers: [Option<Box<Reducer>>; 2],
     collects: [Option<Box<Collect>>; 2],
+    /// Counts how often an output was begun to be collected.
+    lives: u32,
     feed: Option<Box<Feed>>,
     /// It was begun to be fed, and where that stood is not known any more.
     cut: bool,
@@ -74,10 +77,14 @@ pub(crate) enum End {
 struct Channel {
     link: LinkId,
     fid: Fid,
+    /// The walk to it was answered: what is said next is of its opening.
+    walked: bool,
     /// It was said to be open.
     open: bool,
     /// A read or write is under way.
     busy: bool,
+    /// Somebody on the way does not know the share's node, or cannot reach it: nothing is wrong with the share for that.
+    astray: bool,
 }
 
 impl Flow {
@@ -356,6 +363,19 @@ impl Kernel {
             End::Out(stream, source) => self.collect_answered(link, id, stream, source, reply),
             End::In(dest) => self.feed_answered(link, id, dest, reply),
         }
+    }
+
+    /// A file of a share cannot be opened now. If the share is held all the same, nothing will happen here when it can.
+    fn flow_later(&mut self, id: SessionId, no: u64) {
+        if self.holds_share(id, no) {
+            self.flows_later.insert(id);
+            self.look_for_them_in(limits::ROOM);
+        }
+    }
+
+    /// Files of shares are tried again.
+    pub(crate) fn flows_again(&mut self) {
+        self.flows.append(&mut self.flows_later);
     }
 
     /// A group is freed: nobody is asked any more.

@@ -86,6 +86,8 @@ pub struct Kernel {
     next_look: u32,
     /// Groups of which something has changed that bytes may wait for.
     flows: BTreeSet<SessionId>,
+    /// Those that wait for a share to be reached.
+    flows_later: BTreeSet<SessionId>,
     /// Sessions whose program an output of a group goes through.
     reducers: BTreeMap<SessionId, (SessionId, op::Stream)>,
     fans: BTreeMap<u64, gather::Fan>,
@@ -174,6 +176,7 @@ impl Kernel {
             looks: BTreeMap::new(),
             next_look: 0,
             flows: BTreeSet::new(),
+            flows_later: BTreeSet::new(),
             reducers: BTreeMap::new(),
             fans: BTreeMap::new(),
             next_fan: 0,

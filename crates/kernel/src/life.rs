@@ -977,6 +977,7 @@ impl Kernel {
             session.output = Default::default();
         }
         self.reducers_recalled();
+        self.feeds_recalled();
         self.recalled = true;
         self.rewrite_journal();
     }

@@ -9,7 +9,7 @@ use super::{
     merge::{Form, Merge, SourceId},
     records::Records,
 };
-use crate::{ClientId, Effect, Kernel, Lane, limits, park::On, ranks::RankSet};
+use crate::{ClientId, Effect, Kernel, Lane, limits, park::On, ranks::RankSet, session::Output};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 use op::{Act, Errno, Error, Fid, SessionId, Stream};
 
@@ -64,7 +64,8 @@ impl Collect {
     fn new(flow: &super::Flow, stream: Stream, version: u32) -> Collect {
         Collect {
             merge: Merge::new(flow.forms[stream as usize], flow.records.clone()),
-            next: 0,
+            // What was asked in a life before is not taken for what is asked in this one.
+            next: u64::from(version) << 32,
             members: BTreeMap::new(),
             by_session: BTreeMap::new(),
             next_try: BTreeMap::new(),
@@ -108,12 +109,35 @@ impl Kernel {
         if flow.collects[stream as usize].is_some() {
             return;
         }
-        let collect = Collect::new(flow, stream, version);
+        // No two at once have the same.
+        flow.lives = flow.lives.wrapping_add(2);
+        let collect = Collect::new(flow, stream, version.wrapping_add(flow.lives));
         flow.collects[stream as usize] = Some(Box::new(collect));
         self.begin_reducing(id, stream);
         // All that there are; those that are made from now on are told.
         self.collect_on(id, stream, &made);
         self.flows.insert(id);
+    }
+
+    /// A share lets its output go as it is read. Whoever reads it from the start again, because a node above was restarted, has it collected
+    /// once more: what its members wrote is there still. True if that has to wait for what is being written.
+    pub(crate) fn collect_anew(&mut self, id: SessionId, stream: Stream) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let rolls = session.live.as_ref().is_some_and(|live| live.roll);
+        if rolls
+            || session.flow_reduces(stream)
+            || !session.group.as_ref().is_some_and(|group| group.is_share)
+        {
+            return false;
+        }
+        let Some(flow) = session.flow.as_deref_mut() else { return false };
+        let Some(mut collect) = flow.collects[stream as usize].take_if(|collect| !collect.appending) else {
+            return flow.collects[stream as usize].is_some();
+        };
+        *session.out_mut(stream) = Output::default();
+        self.want_no_more(&mut collect);
+        self.collect(id, stream);
+        false
     }
 
     /// In which life a group's output is: another one may say the same in another order.

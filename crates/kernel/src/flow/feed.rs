@@ -157,10 +157,21 @@ impl Kernel {
         if core::mem::replace(&mut flow.closed, true) && flow.feed.is_some() {
             return Ok(());
         }
-        flow.cut = false;
+        let cut = core::mem::take(&mut flow.cut);
         self.append(format!("flow {} closed", id.0).into_bytes());
         self.feed(id)?;
         self.with_feed(id, |k, feed| {
+            if cut {
+                // What they have got may end in the middle of a frame: nothing can be said there but that it is the end.
+                for share in feed.shares.values_mut() {
+                    share.cut = true;
+                    let channel = share.channel.take();
+                    channel.into_iter().for_each(|at| k.clunk_there(at.link, Lane::Bulk, at.fid));
+                    if k.holds_share(id, share.no) {
+                        k.tell_share_plainly(id, share.no, b"close stdin");
+                    }
+                }
+            }
             feed.deal.close();
             k.drive_feed(id, feed);
         });
@@ -176,6 +187,15 @@ impl Kernel {
             .group
             .as_ref()
             .is_some_and(|group| group.share_ranks().next().is_some() || !group.queue.is_empty())
+    }
+
+    /// The journal is read. Where stdin had ended, members may not have been told, or had not yet taken what is lost now.
+    pub(crate) fn feeds_recalled(&mut self) {
+        let closed = |s: &&crate::session::Session| s.flow.as_ref().is_some_and(|flow| flow.closed);
+        let closed = self.sessions.values().map(|s| &**s).filter(|s| s.is_group()).filter(closed);
+        for id in closed.map(|s| s.id).collect::<Vec<_>>() {
+            let _it_is_there = self.close_group_stdin(id);
+        }
     }
 
     pub(super) fn feed_on(&mut self, id: SessionId, made: &[(u32, SessionId)]) {
@@ -257,6 +277,9 @@ impl Kernel {
             None => {
                 let access = Access { write: true, ..Access::default() };
                 share.channel = self.open_channel(id, share.no, "stdin", access, end);
+                if share.channel.is_none() {
+                    self.flow_later(id, share.no);
+                }
             }
             Some(channel) if channel.open && !channel.busy => {
                 if share.rest.is_empty() {
@@ -283,14 +306,18 @@ impl Kernel {
         self.with_feed(id, |k, feed| {
             let Some(share) = feed.shares.get_mut(&dest) else { return };
             let Some(channel) = share.channel.as_mut().filter(|channel| channel.link == link) else { return };
+            if !channel.walked {
+                return k.walked((id, share.no), channel, &reply);
+            }
             match reply {
                 Reply::Opened(..) => channel.open = true,
                 Reply::Wrote(_) => channel.busy = false,
                 Reply::Failed(error) => {
                     let wrote = channel.open;
+                    let unreached = error.errno == Errno::HOSTUNREACH || channel.astray;
                     share.channel = None;
-                    if !wrote && error.errno == Errno::HOSTUNREACH {
-                        return;
+                    if !wrote && unreached {
+                        return k.flow_later(id, share.no);
                     }
                     share.cut = true;
                     share.rest = Vec::new();

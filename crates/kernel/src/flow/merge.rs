@@ -220,7 +220,28 @@ impl Merge {
             return Some(false);
         }
         let ordered = self.form.order == Order::Rank;
-        self.sources.get_mut(&id)?.again(ordered).then_some(true)
+        self.sources.get_mut(&id)?.again(ordered, &self.records).then_some(true)
+    }
+
+    /// Whether a share is to be read from the start again: the rest of a record, with which nothing else could come, is had.
+    pub(crate) fn rewinds(&mut self, id: SourceId) -> bool {
+        self.sources.get_mut(&id).is_some_and(Source::rewinds)
+    }
+
+    /// Whether a share that has said all is to be read from the start again: the rest of a record was not in it, and that stays cut.
+    pub(crate) fn is_without(&mut self, id: SourceId) -> bool {
+        let mut without = false;
+        self.change(id, |source| {
+            without = source.is_without();
+            Ok(())
+        });
+        if without {
+            self.troubles.push((
+                self.ranks_of(id),
+                "a record ends in its middle: its rest was lost with a node".into(),
+            ));
+        }
+        without
     }
 
     /// A source has ended. What is not whole of it stays so.

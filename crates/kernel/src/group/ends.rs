@@ -85,8 +85,7 @@ impl Kernel {
             if untold {
                 // That its node is down is not known here yet: not there, and not at once.
                 self.groups.freed.remove(&node);
-                let at = self.clock.mono + limits::ROOM;
-                self.groups.look_at = Some(self.groups.look_at.map_or(at, |before| before.min(at)));
+                self.look_for_them_in(limits::ROOM);
             }
         }
         self.group_changed(id);

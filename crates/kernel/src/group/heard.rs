@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet, words::lossy};
 use alloc::{format, vec::Vec};
-use op::{Errno, Error, NodeId, Op, Reply, SessionId};
+use op::{Errno, Error, NodeId, Op, Qid, Reply, SessionId};
 
 /// Names of a walk to a file of a share that is beyond a neighbour: `net/NODE/ID/FILE`.
 const BEYOND: usize = 4;
@@ -48,29 +48,29 @@ impl Kernel {
             }
             return;
         }
-        if !linked || self.share(group, no).is_none_or(|share| share.at.is_none_or(|(at, _)| at != link)) {
+        if !linked || self.share(group, no).is_none_or(|share| !share.is_answer(link, step)) {
             return;
         }
         match (step, reply) {
-            (Step::Open | Step::Wait { .. }, Reply::Failed(error))
+            (Step::Open { .. } | Step::Wait { .. }, Reply::Failed(error))
                 if error.errno == Errno::HOSTUNREACH
                     && self.share(group, no).is_some_and(|share| share.id.is_some()) =>
             {
                 self.out_of_reach(group, no);
             }
             // Whoever is on the way there may know nothing of the node, or cannot reach it: nothing is known to be gone by that.
-            (Step::Open | Step::Wait { .. }, Reply::Walked(qids))
-                if self.share_is_beyond(group, no, link) && qids.len() < BEYOND =>
+            (Step::Open { .. } | Step::Wait { .. }, Reply::Walked(qids))
+                if self.went_astray(group, no, link, &qids) =>
             {
                 if qids.len() > 1 {
                     self.ask_why_share(group, no, link);
                 }
                 self.out_of_reach(group, no);
             }
-            (Step::Open | Step::Named | Step::Setup, Reply::Failed(error)) => {
+            (Step::Open { .. } | Step::Named | Step::Setup, Reply::Failed(error)) => {
                 self.share_refused(group, no, error)
             }
-            (Step::Open, Reply::Opened(..)) => self.held_again(group, no),
+            (Step::Open { .. }, Reply::Opened(..)) => self.held_again(group, no),
             (Step::Named, Reply::Data(data)) => {
                 let id = lossy(&data).trim().parse().ok();
                 if let Some(share) = self.share_mut(group, no) {
@@ -94,7 +94,7 @@ impl Kernel {
                     self.tell_share(group, no, text, line);
                 }
             }
-            (Step::Wait { read: true }, Reply::Data(data)) => self.wait_read(group, no, &data),
+            (Step::Wait { read: true, .. }, Reply::Data(data)) => self.wait_read(group, no, &data),
             (Step::Wait { .. }, Reply::Failed(error)) => self.share_refused(group, no, error),
             (Step::Size { .. }, Reply::Data(data)) => {
                 let text = lossy(&data);
@@ -102,10 +102,20 @@ impl Kernel {
                 self.resized_above(group, no, size.unwrap_or(0));
             }
             (
-                Step::Open | Step::Named | Step::Wait { .. } | Step::Size { .. } | Step::Why | Step::Line(_),
+                Step::Open { .. }
+                | Step::Named
+                | Step::Wait { .. }
+                | Step::Size { .. }
+                | Step::Why
+                | Step::Line(_),
                 _,
             ) => {}
         }
+    }
+
+    /// Whether a walk to a file of a share came to an end on the way to its node.
+    pub(crate) fn went_astray(&self, group: SessionId, no: u64, link: LinkId, walked: &[Qid]) -> bool {
+        self.share_is_beyond(group, no, link) && walked.len() < BEYOND
     }
 
     fn wait_read(&mut self, group: SessionId, no: u64, data: &[u8]) {

@@ -136,7 +136,10 @@ impl Kernel {
     fn hold_again(&mut self, group: SessionId, no: u64) {
         let Some((link, names)) = self.share_names(group, no, "ctl") else { return };
         let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
-        let purpose = || Purpose::Share { group, share: no, step: Step::Open };
+        let Some(share) = self.share_mut(group, no) else { return };
+        share.times += 1;
+        let step = Step::Open { times: share.times };
+        let purpose = || Purpose::Share { group, share: no, step };
         let Ok(fid) = self.open_there(link, &user, &names, BOTH, purpose) else { return };
         let Some(share) = self.share_mut(group, no) else { return };
         share.at = Some((link, fid));
@@ -192,7 +195,6 @@ impl Kernel {
 
     /// Somewhere on the way to a share there is no way now: it is not gone for that, and is looked for again.
     pub(super) fn out_of_reach(&mut self, group: SessionId, no: u64) {
-        let now = self.clock.mono;
         let Some(share) = self.share_mut(group, no) else { return };
         let (at, wait) = (share.at.take(), share.wait.take());
         self.give_it_time(group, no);
@@ -200,7 +202,13 @@ impl Kernel {
             self.clunk_there(link, Lane::Control, fid);
             wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
         }
-        self.groups.look_at.get_or_insert(now + limits::PUSH);
+        self.look_for_them_in(limits::PUSH);
+    }
+
+    /// What is out of reach, or has no room, is looked for again in this time or before.
+    pub(crate) fn look_for_them_in(&mut self, span: core::time::Duration) {
+        let at = self.clock.mono + span;
+        self.groups.look_at = Some(self.groups.look_at.map_or(at, |before| before.min(at)));
     }
 
     /// Time is up for shares that did not come back.
@@ -208,6 +216,7 @@ impl Kernel {
         if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
             self.groups.look_at = None;
             self.shares_back();
+            self.flows_again();
             self.look_for_room();
         }
         while let Some(&(at, group, no)) = self.groups.deadlines.first()

@@ -25,6 +25,8 @@ pub(crate) struct Share {
     pub(super) up: bool,
     /// Over which link it is held open, by which fid.
     pub(super) at: Option<(LinkId, Fid)>,
+    /// How often it was opened again: an answer to an earlier time says nothing of this one.
+    pub(super) times: u64,
     /// The session's number there, when it is known.
     pub(super) id: Option<u64>,
     /// Ranks that were made there, and are not made elsewhere since.
@@ -59,11 +61,14 @@ pub(super) struct Wait {
 /// What an answer is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    Open,
+    Open {
+        times: u64,
+    },
     Named,
     Setup,
     Line(Line),
     Wait {
+        times: u64,
         read: bool,
     },
     /// Whether the session is gone, or only out of reach.
@@ -124,12 +129,13 @@ impl Kernel {
         let no = self.groups.next_share;
         self.groups.next_share += 1;
         let purpose = |step| move || Purpose::Share { group, share: no, step };
-        let fid = self.open_there(link, &user, &["clone".into()], BOTH, purpose(Step::Open))?;
+        let fid = self.open_there(link, &user, &["clone".into()], BOTH, purpose(Step::Open { times: 0 }))?;
         let share = Share {
             peer: peer.id,
             name: peer.name.clone(),
             up: peer.above,
             at: Some((link, fid)),
+            times: 0,
             id: None,
             ranks: RankSet::new(),
             wait: None,
@@ -205,25 +211,23 @@ impl Kernel {
     /// Reads on in a share's `wait`, unless that is being done.
     pub(super) fn read_wait(&mut self, group: SessionId, no: u64) {
         let Some(share) = self.share_mut(group, no) else { return };
-        let told = share.told;
+        let (told, times) = (share.told, share.times);
         let (Some((link, _)), Some(wait)) = (share.at, &mut share.wait) else { return };
         if wait.reading.is_some() {
             return;
         }
         wait.reading = Some(told);
         let op = Op::Read { fid: wait.fid, offset: wait.offset, count: limits::FAR_IO as u32, wait: true };
-        self.ask(
-            link,
-            Lane::Control,
-            Purpose::Share { group, share: no, step: Step::Wait { read: true } },
-            op,
-        );
+        let step = Step::Wait { times, read: true };
+        self.ask(link, Lane::Control, Purpose::Share { group, share: no, step }, op);
     }
 
     pub(super) fn open_wait(&mut self, group: SessionId, no: u64) {
         let Some((link, names)) = self.share_names(group, no, "wait") else { return };
         let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
-        let purpose = || Purpose::Share { group, share: no, step: Step::Wait { read: false } };
+        let times = self.share(group, no).map_or(0, |share| share.times);
+        let step = Step::Wait { times, read: false };
+        let purpose = || Purpose::Share { group, share: no, step };
         if let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) {
             if let Some(share) = self.share_mut(group, no) {
                 share.wait = Some(Wait { fid, reading: None, offset: 0, torn: Vec::new() });
@@ -263,9 +267,14 @@ impl Kernel {
     }
 
     /// Whether a share is at another node than the one at the other end of a link.
-    pub(crate) fn share_is_beyond(&self, group: SessionId, no: u64, link: LinkId) -> bool {
+    pub(super) fn share_is_beyond(&self, group: SessionId, no: u64, link: LinkId) -> bool {
         let peer = self.cloud.links.get(&link).and_then(|tie| tie.peer.as_ref());
         self.share(group, no).is_some_and(|share| peer.is_none_or(|peer| peer.id != share.peer))
+    }
+
+    /// Whether a share can be asked, as far as is known.
+    pub(crate) fn holds_share(&self, group: SessionId, no: u64) -> bool {
+        self.share(group, no).is_some_and(Share::is_held)
     }
 
     /// The session that a share is.
@@ -325,6 +334,15 @@ impl Share {
         self.placing > 0 || self.held_back.iter().flatten().any(|(_, line)| line.places)
     }
 
+    /// Whether an answer is to what was asked since it was opened last.
+    pub(super) fn is_answer(&self, link: LinkId, step: Step) -> bool {
+        let now = match step {
+            Step::Open { times } | Step::Wait { times, .. } => times == self.times,
+            Step::Named | Step::Setup | Step::Line(_) | Step::Why | Step::Size { .. } => true,
+        };
+        now && self.at.is_some_and(|(at, _)| at == link)
+    }
+
     /// Whether it can be asked.
     pub(super) fn is_held(&self) -> bool {
         self.at.is_some()
@@ -344,6 +362,7 @@ impl Group {
             name: "?".into(),
             up: false,
             at: None,
+            times: 0,
             id: None,
             ranks: RankSet::new(),
             wait: None,

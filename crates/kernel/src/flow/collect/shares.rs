@@ -58,6 +58,9 @@ impl Kernel {
                 let file = if stream == Stream::Out { "stdout" } else { "stderr" };
                 let access = Access { read: true, ..Access::default() };
                 share.channel = self.open_channel(id, share.no, file, access, end);
+                if share.channel.is_none() {
+                    self.flow_later(id, share.no);
+                }
             }
         }
     }
@@ -74,7 +77,19 @@ impl Kernel {
         let user = self.session(id).map(|s| self.user(s.owner).name.clone()).ok()?;
         let purpose = || Purpose::Flow { group: id, end };
         let fid = self.open_there(link, &user, &names, access, purpose).ok()?;
-        Some(Channel { link, fid, open: false, busy: false })
+        Some(Channel { link, fid, walked: false, open: false, busy: false, astray: false })
+    }
+
+    /// How the walk to a file of a share ended. Then it is opened, or that fails: only after that it can be tried again.
+    pub(in crate::flow) fn walked(&self, (id, no): (SessionId, u64), channel: &mut Channel, reply: &Reply) {
+        channel.walked = true;
+        channel.astray = match reply {
+            Reply::Walked(qids) => self.went_astray(id, no, channel.link, qids),
+            Reply::Failed(error) => {
+                error.errno == Errno::HOSTUNREACH || !self.cloud.links.contains_key(&channel.link)
+            }
+            _ => false,
+        };
     }
 
     /// Whether the link of a channel broke while nothing was asked on it, so that nobody was told. What was asked before was answered.
@@ -93,6 +108,9 @@ impl Kernel {
         self.with_collect(id, stream, |k, collect| {
             let Some(share) = collect.shares.get_mut(&source) else { return };
             let Some(channel) = share.channel.as_mut().filter(|channel| channel.link == link) else { return };
+            if !channel.walked {
+                return k.walked((id, share.no), channel, &reply);
+            }
             match reply {
                 Reply::Opened(qid, _) => {
                     channel.open = true;
@@ -129,20 +147,33 @@ impl Kernel {
                     }
                     k.read_share(id, collect, stream, source);
                 }
+                Reply::Data(data) if data.is_empty() && collect.merge.is_without(source) => {
+                    (channel.busy, share.offset) = (false, 0);
+                    k.read_share(id, collect, stream, source);
+                }
                 Reply::Data(data) if data.is_empty() => k.end_share(collect, source),
                 Reply::Data(data) => {
                     channel.busy = false;
                     share.offset += data.len() as u64;
                     collect.merge.push(source, &data);
+                    if collect.merge.rewinds(source) {
+                        share.offset = 0;
+                    }
                     if collect.merge.wants(source) {
                         k.read_share(id, collect, stream, source);
                     }
                 }
                 Reply::Failed(error)
-                    if error.errno == Errno::HOSTUNREACH || !k.cloud.links.contains_key(&link) =>
+                    if error.errno == Errno::HOSTUNREACH
+                        || channel.astray
+                        || !k.cloud.links.contains_key(&link) =>
                 {
                     // It may come back; if it does not, it is told as lost.
+                    if channel.open {
+                        k.clunk_there(link, Lane::Bulk, channel.fid);
+                    }
                     share.channel = None;
+                    k.flow_later(id, share.no);
                 }
                 Reply::Failed(error) if error.errno == Errno::STALE && channel.open => {
                     // Its result is made anew there, or it is gone: then it cannot be opened.

@@ -67,6 +67,25 @@ struct Frames {
     /// The share has begun anew: so much of what it says is known.
     known: BTreeMap<Rank, u64>,
     known_ends: RankSet,
+    /// It has begun anew in the middle of a record: that is read to its end, and then all once more.
+    resume: Option<Resume>,
+    /// It is to be read from the start.
+    rewind: bool,
+}
+
+/// A record that has begun, and whose rest is looked for in what a share says again. Nothing of others may come before it.
+#[derive(Debug)]
+struct Resume {
+    rank: Rank,
+    records: Records,
+    /// Where in the rank's bytes it was left off, and how far they are gone through.
+    left_off: u64,
+    at: u64,
+    /// Finds where it ends; and where in the rank's bytes that began to look.
+    cutter: Cutter,
+    from: u64,
+    /// Bytes that may be behind its end.
+    rest: Vec<u8>,
 }
 
 impl Source {
@@ -130,7 +149,11 @@ impl Source {
                         Whose::All => self.ranks.clone(),
                         Whose::Ranks(ranks) => ranks,
                     };
-                    chunks.extend(share.unknown(ranks, frame.data, frame.mark));
+                    chunks.extend(match &share.resume {
+                        Some(_) => share.resume(&ranks, &frame.data, frame.mark),
+                        None if share.rewind => None,
+                        None => share.unknown(ranks, frame.data, frame.mark),
+                    });
                 }
                 for (ranks, data, mark) in chunks {
                     self.add(ranks, data, mark);
@@ -173,16 +196,48 @@ impl Source {
         self.pass(&[], 0);
     }
 
-    /// A share begins anew, perhaps in another order: what it has said is passed over. False if a record was not whole, and other
-    /// ranks may come before its rest.
-    pub(super) fn again(&mut self, ordered: bool) -> bool {
+    /// A share begins anew, perhaps in another order: what it has said is passed over. If a record was not whole, its rest is looked for
+    /// first, unless ranks come in their order anyway. False if that cannot be.
+    pub(super) fn again(&mut self, ordered: bool, records: &Records) -> bool {
         let Intake::Frames(share) = &mut self.intake else { return false };
-        if share.open.is_some() && !ordered {
+        share.resume = None;
+        if let Some(open) = share.open.as_ref().filter(|_| !ordered) {
+            let (Some(rank), 1) = (open.first(), open.len()) else { return false };
+            share.resume = Some(Resume {
+                rank,
+                records: records.clone(),
+                left_off: share.received.get(&rank).copied().unwrap_or(0),
+                at: 0,
+                cutter: Cutter::new(records),
+                from: 0,
+                rest: Vec::new(),
+            });
+        }
+        share.from_the_start();
+        true
+    }
+
+    /// Whether it is to be read from the start again, having given what was looked for.
+    pub(super) fn rewinds(&mut self) -> bool {
+        let Intake::Frames(share) = &mut self.intake else { return false };
+        let rewinds = core::mem::take(&mut share.rewind);
+        if rewinds {
+            share.from_the_start();
+        }
+        rewinds
+    }
+
+    /// A share has said all. True if the rest of a record was looked for and was not in it: then that has ended as it is, and all is read
+    /// once more.
+    pub(super) fn is_without(&mut self) -> bool {
+        let Intake::Frames(share) = &mut self.intake else { return false };
+        if share.resume.take().is_none() {
             return false;
         }
-        share.decoder = Decoder::default();
-        share.known.clone_from(&share.received);
-        share.known_ends.clone_from(&share.ended);
+        let open = share.open.take().unwrap_or_default();
+        share.ended.union_with(&open);
+        share.from_the_start();
+        self.add(open, Vec::new(), Mark::End);
         true
     }
 
@@ -216,6 +271,49 @@ impl Source {
 }
 
 impl Frames {
+    fn from_the_start(&mut self) {
+        self.decoder = Decoder::default();
+        self.known.clone_from(&self.received);
+        self.known_ends.clone_from(&self.ended);
+    }
+
+    /// What of a frame is of the record that is looked for.
+    fn resume(&mut self, ranks: &RankSet, data: &[u8], mark: Mark) -> Option<(RankSet, Vec<u8>, Mark)> {
+        let resume = self.resume.as_mut().filter(|resume| ranks.len() == 1 && ranks.contains(resume.rank))?;
+        let received = self.received.entry(resume.rank).or_default();
+        // What is behind all that has come or waits here.
+        let known = (*received + resume.rest.len() as u64).saturating_sub(resume.at);
+        resume.rest.extend_from_slice(data.get(known as usize..).unwrap_or_default());
+        resume.at += data.len() as u64;
+        let mut ends = Vec::new();
+        resume.cutter.scan(data, &mut ends);
+        let last = mark == Mark::End && resume.at >= resume.left_off;
+        if last {
+            resume.cutter.finish(&mut ends);
+        }
+        let end = ends.into_iter().map(|end| resume.from + end).find(|end| *end > resume.left_off);
+        let settled = if last { resume.at } else { resume.from + resume.cutter.settled() };
+        if mark == Mark::End && !last {
+            // Another member has the rank from here on.
+            (resume.cutter, resume.from) = (Cutter::new(&resume.records), resume.at);
+        }
+        let count = end.unwrap_or(settled).saturating_sub(*received) as usize;
+        let now: Vec<u8> = resume.rest.drain(..count.min(resume.rest.len())).collect();
+        *received += now.len() as u64;
+        let mark = match end {
+            Some(_) => Mark::Whole,
+            None if last => Mark::End,
+            None => Mark::More,
+        };
+        if mark != Mark::More {
+            (self.open, self.resume, self.rewind) = (None, None, true);
+        }
+        if mark == Mark::End {
+            self.ended.union_with(ranks);
+        }
+        (!now.is_empty() || mark != Mark::More).then(|| (ranks.clone(), now, mark))
+    }
+
     /// What of a frame was not known.
     fn unknown(&mut self, ranks: RankSet, mut data: Vec<u8>, mark: Mark) -> Option<(RankSet, Vec<u8>, Mark)> {
         if let (Some(rank), 1) = (ranks.first(), ranks.len()) {
