@@ -17,7 +17,7 @@ use crate::{
     counters::Counters,
     seeded::{self, Trace, Traced},
 };
-use op::{Access, Fid, Mono, Op, Reply, Tag};
+use op::{Access, Errno, Fid, Mono, Op, Reply, Tag};
 use records::{Form, Kind, Sent, Way};
 use std::time::Duration;
 
@@ -42,8 +42,21 @@ struct Group {
     way: Way,
     kind: Kind,
     form: Form,
+    /// How stderr is collected, of members that write there what they write to stdout.
+    errors: Option<Form>,
     /// What is written to its stdin.
     sent: Sent,
+}
+
+impl Group {
+    /// Whether a file of it is what a program makes of what the members wrote.
+    fn reduces(&self, file: &str) -> bool {
+        match file {
+            "stdout" => self.form == Form::Reduce,
+            "stderr" => self.errors == Some(Form::Reduce),
+            _ => false,
+        }
+    }
 }
 
 /// Somebody who writes to stdin, a piece at a time.
@@ -82,6 +95,8 @@ struct Run {
     /// Of the group; and what `fold` keeps.
     size: u32,
     kept: usize,
+    /// For what came to these runs later, so that the other numbers are what they were.
+    also: fastrand::Rng,
     trace: Trace,
 }
 
@@ -106,6 +121,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         faults: false,
         size: 0,
         kept: 0,
+        also: fastrand::Rng::with_seed(!seed),
         trace: Trace::of(120),
     };
     seeded::play(&mut run, (seed, "cloud_flows"), Run::play);
@@ -152,13 +168,22 @@ impl Run {
         let rng = &mut self.cloud.rng;
         let size = rng.u32(1..=slots + 1);
         let (way, kind, form) = records::random(rng, self.faults);
-        self.size = size;
-        self.kept = if form == Form::Fold { kernel::limits::FOLD } else { 0 };
+        let form = match kind == Kind::Line && self.also.u32(0..6) == 0 {
+            true => Form::Reduce,
+            false => form,
+        };
+        let errors = (self.also.u32(0..4) == 0).then(|| records::also(&mut self.also, kind));
+        self.size = size * (1 + u32::from(errors.is_some()));
+        let folds = [Some(form), errors].into_iter().filter(|form| *form == Some(Form::Fold)).count();
+        self.kept = folds * kernel::limits::FOLD;
         let sent = records::sent(rng, size, way, kind);
         let prog = match rng.u32(0..4) {
             0 => format!("slowcat {}", rng.u32(0..size)),
+            _ if errors.is_some() => "teecat -".into(),
             _ => "cat -".into(),
         };
+        let errors = errors.filter(|_| prog.starts_with("teecat"));
+        let stderr = errors.map(|form| format!("stderr {}\n", form.words())).unwrap_or_default();
         let who = self.cloud.connect(home, "ericvh");
         let ctl = self.cloud.open(who, &format!("net/n{home}/clone"), BOTH).expect("a session");
         let Reply::Data(id) = self.cloud.call(who, Op::Read { fid: ctl, offset: 0, count: 100, wait: true })
@@ -167,7 +192,7 @@ impl Run {
         };
         let path = format!("net/n{home}/{}", String::from_utf8_lossy(&id).trim());
         let lines = format!(
-            "keep\nstdin {}\nrecords {}\nstdout {}\nrun {size} -- {prog} {{rank}}\n",
+            "keep\nstdin {}\nrecords {}\nstdout {}\n{stderr}run {size} -- {prog} {{rank}}\n",
             way.words(),
             kind.words(),
             form.words()
@@ -176,7 +201,7 @@ impl Run {
         let reply = self.cloud.call(who, Op::Write { fid: ctl, offset: 0, data: lines.into_bytes() });
         assert!(matches!(reply, Reply::Wrote(_)), "{path}: {reply:?}");
         self.cloud.hang_up(who);
-        Group { home, path, size, way, kind, form, sent }
+        Group { home, path, size, way, kind, form, errors, sent }
     }
 
     // ── while it flows ─────────────────────────────────────────────────────────────────────
@@ -191,6 +216,10 @@ impl Run {
                 _ => usize::MAX,
             };
             readers.push(self.reader(group, "stdout", stops));
+        }
+        if group.errors.is_some() && self.also.bool() {
+            let stops = if self.also.u32(0..3) == 0 { self.also.usize(0..5000) } else { usize::MAX };
+            readers.push(self.reader(group, "stderr", stops));
         }
         let begun = self.cloud.clock.mono;
         let (mut closing, mut steps) = (None, 0);
@@ -222,7 +251,8 @@ impl Run {
             if reader.over {
                 self.cloud.counters.count("readers that came to the end");
                 if !self.faults {
-                    assert_eq!(reader.read, self.output(group), "{}: every reader gets the same", group.path);
+                    let all = self.output(group, reader.file).expect("without faults it is whole");
+                    assert_eq!(reader.read, all, "{}: every reader gets the same", group.path);
                 }
             } else if reader.stops < usize::MAX {
                 self.cloud.counters.count("readers that stopped");
@@ -318,6 +348,17 @@ impl Run {
                     None => return,
                     Some(Reply::Data(data)) if data.is_empty() => reader.over = true,
                     Some(Reply::Data(data)) => reader.read.extend(data),
+                    Some(Reply::Failed(error)) if self.faults && group.reduces(reader.file) => {
+                        match error.errno {
+                            // Some of it is missing, and that is said; or it is made anew, and is read anew.
+                            Errno::IO => reader.over = true,
+                            Errno::STALE => {
+                                self.cloud.counters.count("results that were made anew");
+                                return *reader = self.reader(group, reader.file, reader.stops);
+                            }
+                            _ => panic!("{}: a read is answered with {error}", group.path),
+                        }
+                    }
                     Some(reply) => panic!("{}: a read is answered with {reply:?}", group.path),
                 }
                 reader.tag = None;
@@ -332,11 +373,17 @@ impl Run {
         }
     }
 
-    /// All of the output, as somebody gets it who comes at the end.
-    fn output(&mut self, group: &Group) -> Vec<u8> {
+    /// All of an output, as somebody gets it who comes at the end; or what is wrong with it.
+    fn output(&mut self, group: &Group, file: &str) -> op::Result<Vec<u8>> {
         let who = self.cloud.connect(group.home, "ericvh");
-        let path = format!("{}/stdout", group.path);
-        let output = self.cloud.read(who, &path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let path = format!("{}/{file}", group.path);
+        let mut output = self.cloud.read(who, &path);
+        for _ in 0..self.cloud.hosts.len() {
+            // A part of it was made anew while it was read.
+            if output.as_ref().is_err_and(|error| error.errno == Errno::STALE) {
+                output = self.cloud.read(who, &path);
+            }
+        }
         self.cloud.hang_up(who);
         output
     }

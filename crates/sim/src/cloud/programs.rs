@@ -7,6 +7,8 @@
 //! | `sleep SECONDS` | ends after that |
 //! | `emit BYTES CHUNK` | writes so many bytes of its own [`pattern`], a chunk a millisecond, and ends |
 //! | `cat` | writes what it is fed, and ends with its stdin |
+//! | `teecat` | the same, to both outputs |
+//! | `sum` | writes how many lines it was fed, and the sum of their hashes, as a line of its own kind; such a line counts for what it says ([`summed`]) |
 //! | `slowcat R … R` | the same; if both are the same number, 20 ms for each piece |
 //! | `stuckcat R … R` | the same; if both are the same number, it takes nothing |
 //! | `nosuch` | cannot be started |
@@ -32,6 +34,28 @@ pub(crate) enum Step {
 pub fn pattern(node: usize, session: SessionId, offset: u64) -> u8 {
     let mixed = (offset ^ (node as u64) << 40 ^ session.0 << 24).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     b' ' + ((mixed >> 33) % 95) as u8
+}
+
+/// What `sum` writes when it was fed this: the same however the lines were ordered, and whether some were summed before.
+pub fn summed(bytes: &[u8]) -> String {
+    let (mut count, mut hashes) = (0_u64, 0_u64);
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = std::str::from_utf8(line).ok();
+        let sums = text.and_then(|text| text.strip_prefix('=')?.split_once('='));
+        let sums = sums.and_then(|(count, hash)| Some((count.parse().ok()?, hash.parse().ok()?)));
+        let (n, hash): (u64, u64) = sums.unwrap_or_else(|| (1, fnv(line)));
+        count += n;
+        hashes = hashes.wrapping_add(hash);
+    }
+    format!("={count}={hashes}\n")
+}
+
+/// Fowler, Noll and Vo's hash 1a, of 64 bits.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The step that an act leads to, and when it is taken.
@@ -73,7 +97,7 @@ pub(super) fn take(
         let still = closed.into_iter().enumerate().filter(|(at, _)| !program.closed[*at]).map(|(_, t)| t);
         still.chain([Tell::Exited { session, exit: exit(how, now) }]).collect()
     };
-    let is_cat = matches!(&*word(0), "cat" | "slowcat" | "stuckcat");
+    let is_cat = matches!(&*word(0), "cat" | "teecat" | "slowcat" | "stuckcat");
     let chosen = argv.len() > 2 && argv[1] == argv[argv.len() - 1];
     match step {
         Step::Start => {
@@ -108,15 +132,26 @@ pub(super) fn take(
         Step::Fed | Step::Swallow => {
             let Some(data) = program.feeding.clone() else { return (vec![], None) };
             let echoes = is_cat && !program.unfed;
+            let tees = echoes && word(0) == "teecat";
             let mut tells = vec![];
             if echoes {
                 tells.push(world.provider.output(session, Stream::Out, &data));
             }
+            if tees {
+                tells.push(world.provider.output(session, Stream::Err, &data));
+            }
             tells.push(Tell::Fed { session, result: Ok(()) });
             (tells, None)
         }
-        Step::Eof if !is_cat => (vec![], None),
+        Step::Eof if !is_cat && word(0) != "sum" => (vec![], None),
         Step::Eof if program.feeding.is_some() => (vec![], Some((step, Duration::from_millis(1)))),
+        Step::Eof if word(0) == "sum" => {
+            let sum = summed(&program.taken);
+            let wrote = world.provider.output(session, Stream::Out, sum.as_bytes());
+            let mut tells: Vec<Tell> = ends(How::Code(0), world);
+            tells.insert(0, wrote);
+            (tells, None)
+        }
         Step::Eof => (ends(How::Code(0), world), None),
         Step::Exit(_) if program.stand == Stand::Starting => (vec![], Some((step, Duration::from_millis(1)))),
         Step::Exit(how) => (ends(how, world), None),

@@ -4,8 +4,11 @@ use super::{
     Form, Group, Run,
     records::{Kind, Way},
 };
-use crate::provider::{Program, Stand};
-use op::How;
+use crate::{
+    cloud::programs::summed,
+    provider::{Program, Stand},
+};
+use op::{Errno, How};
 use std::collections::BTreeMap;
 
 /// Members by rank.
@@ -16,7 +19,8 @@ impl Run {
     pub(super) fn members(&self) -> Members<'_> {
         let mut all = Members::new();
         for host in &self.cloud.hosts {
-            for program in host.world.provider.programs.values() {
+            let members = host.world.provider.programs.values().filter(|p| p.launch.argv[0] != b"sum");
+            for program in members {
                 let rank = program.launch.argv.last().map(|word| String::from_utf8_lossy(word).into_owned());
                 let rank = rank.and_then(|rank| rank.parse().ok()).expect("its last word is its rank");
                 assert!(all.insert(rank, program).is_none(), "rank {rank} was started twice");
@@ -27,7 +31,12 @@ impl Run {
 
     /// Judges everything, when it has ended.
     pub(super) fn judge(&mut self, group: &Group, ends: &str) {
-        let output = self.output(group);
+        let outputs: Vec<(usize, Form, op::Result<Vec<u8>>)> =
+            [("stdout", Some(group.form)), ("stderr", group.errors)]
+                .into_iter()
+                .enumerate()
+                .filter_map(|(at, (file, form))| Some((at, form?, self.output(group, file))))
+                .collect();
         let path = &group.path;
         let all = self.members();
         let ranks =
@@ -48,19 +57,47 @@ impl Run {
         let whole = all.len() == group.size as usize && all.values().all(sure);
         assert!(whole || self.faults, "{path}: without faults all run to their end");
         let torn = all.values().filter(|program| !sure(program)).count();
-        match group.form {
-            Form::Frames => framed(path, &all, &output),
-            Form::Tag => tagged(path, group.kind, &all, &output),
-            Form::Lines => mixed(group, &all, &output, torn),
-            Form::Rank if whole => {
-                let right: Vec<u8> = all.values().flat_map(|p| p.spool[0].iter().copied()).collect();
-                assert!(output == right, "{path}: one rank after the other, to the byte");
+        let mut unsure = 0;
+        for (at, form, output) in outputs {
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => {
+                    let said = error.errno == Errno::IO && form == Form::Reduce && self.faults;
+                    assert!(said, "{path}: output {at} cannot be read: {error}");
+                    unsure += 1;
+                    continue;
+                }
+            };
+            match form {
+                Form::Frames => framed(path, &all, at, &output),
+                Form::Tag => tagged(path, group.kind, &all, at, &output),
+                Form::Lines => mixed(group, &all, at, &output, torn),
+                Form::Rank if whole => {
+                    let right: Vec<u8> = all.values().flat_map(|p| p.spool[at].iter().copied()).collect();
+                    assert!(output == right, "{path}: one rank after the other, to the byte");
+                }
+                Form::Fold if whole => assert!(output == folded(&all, at), "{path}: equal outputs once"),
+                Form::Reduce => {
+                    let wrote = all.values().flat_map(|p| group.kind.whole(&p.spool[at])).flatten();
+                    let right = summed(&wrote.collect::<Vec<u8>>());
+                    assert_eq!(
+                        String::from_utf8_lossy(&output),
+                        right,
+                        "{path}: what is not said to lack something lacks nothing"
+                    );
+                }
+                Form::Rank | Form::Fold => {}
             }
-            Form::Fold if whole => assert!(output == folded(&all), "{path}: equal outputs once"),
-            Form::Rank | Form::Fold => {}
         }
         let records = group.sent.records.len();
         let taken: usize = all.values().map(|program| program.taken.len()).sum();
+        if group.errors.is_some() {
+            self.cloud.counters.count("flows of stderr");
+        }
+        if group.form == Form::Reduce {
+            self.cloud.counters.count("flows through a program");
+        }
+        self.cloud.counters.count_many("results that lack something, and say so", unsure);
         self.cloud.counters.count_many("records sent", records);
         self.cloud.counters.count_many("bytes taken by members", taken);
         self.cloud.counters.count(match (self.faults, whole) {
@@ -94,7 +131,7 @@ fn begins(path: &str, rank: u32, program: &Program, whole: &[Vec<u8>], said: &[&
     }
 }
 
-fn tagged(path: &str, kind: Kind, all: &Members<'_>, output: &[u8]) {
+fn tagged(path: &str, kind: Kind, all: &Members<'_>, stream: usize, output: &[u8]) {
     let mut said: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
     for record in kind.cut(output) {
         let at = record.windows(2).position(|at| at == b": ").unwrap_or_else(|| panic!("{path}: no tag"));
@@ -104,12 +141,12 @@ fn tagged(path: &str, kind: Kind, all: &Members<'_>, output: &[u8]) {
     }
     for (rank, program) in all {
         let said: Vec<&[u8]> = said.get(rank).into_iter().flatten().map(Vec::as_slice).collect();
-        begins(path, *rank, program, &kind.whole(&program.spool[0]), &said);
+        begins(path, *rank, program, &kind.whole(&program.spool[stream]), &said);
     }
     assert!(said.keys().all(|rank| all.contains_key(rank)), "{path}: ranks that there are");
 }
 
-fn framed(path: &str, all: &Members<'_>, output: &[u8]) {
+fn framed(path: &str, all: &Members<'_>, stream: usize, output: &[u8]) {
     let mut said: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut rest = output;
     while !rest.is_empty() {
@@ -133,18 +170,19 @@ fn framed(path: &str, all: &Members<'_>, output: &[u8]) {
     for (rank, program) in all {
         let said = said.remove(rank).unwrap_or_default();
         let lost = program.exit.is_none_or(|exit| exit.how != How::Code(0));
-        let fits = if lost { program.spool[0].starts_with(&said) } else { program.spool[0] == said };
-        assert!(fits, "{path}: rank {rank}: {} bytes of {}", said.len(), program.spool[0].len());
+        let wrote = &program.spool[stream];
+        let fits = if lost { wrote.starts_with(&said) } else { *wrote == said };
+        assert!(fits, "{path}: rank {rank}: {} bytes of {}", said.len(), wrote.len());
     }
     assert!(said.is_empty(), "{path}: ranks that there are");
 }
 
 /// Whole records of all, in whatever order between ranks.
-fn mixed(group: &Group, all: &Members<'_>, output: &[u8], torn: usize) {
+fn mixed(group: &Group, all: &Members<'_>, stream: usize, output: &[u8], torn: usize) {
     let path = &group.path;
     let mut left: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
     for program in all.values() {
-        for record in group.kind.whole(&program.spool[0]) {
+        for record in group.kind.whole(&program.spool[stream]) {
             *left.entry(record).or_default() += 1;
         }
     }
@@ -170,10 +208,10 @@ fn mixed(group: &Group, all: &Members<'_>, output: &[u8], torn: usize) {
     assert!(torn > 0 || left.values().all(|count| *count == 0), "{path}: all that was written is there");
 }
 
-fn folded(all: &Members<'_>) -> Vec<u8> {
+fn folded(all: &Members<'_>, stream: usize) -> Vec<u8> {
     let mut blocks: Vec<(&[u8], Vec<u32>)> = Vec::new();
     for (rank, program) in all {
-        let text = program.spool[0].as_slice();
+        let text = program.spool[stream].as_slice();
         match blocks.iter_mut().find(|(of, _)| *of == text) {
             Some((_, ranks)) => ranks.push(*rank),
             None => blocks.push((text, vec![*rank])),

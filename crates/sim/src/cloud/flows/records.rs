@@ -1,5 +1,6 @@
 //! Records at random, and the rules by which they are dealt out, said as simply as can be.
 
+use crate::cloud::programs::fnv;
 use fastrand::Rng;
 
 /// How stdin is dealt out.
@@ -30,6 +31,8 @@ pub(super) enum Form {
     Rank,
     Fold,
     Frames,
+    /// Through `sum`.
+    Reduce,
 }
 
 impl Way {
@@ -108,6 +111,7 @@ impl Form {
             Form::Rank => "rank",
             Form::Fold => "fold",
             Form::Frames => "frames",
+            Form::Reduce => "reduce sum",
         }
     }
 }
@@ -121,12 +125,21 @@ pub(super) fn random(rng: &mut Rng, faults: bool) -> (Way, Kind, Form) {
     let way = [Way::Broadcast, Way::Robin, Way::Hash, Way::HashKey, Way::Rank][rng.usize(0..5)];
     let way = if kind == Len32 && way != Way::Broadcast { Way::Robin } else { way };
     let form = [Form::Lines, Form::Tag, Form::Rank, Form::Fold, Form::Frames][rng.usize(0..5)];
-    let form = match (kind, form) {
-        (Line, form) => form,
-        (Len32, Form::Tag) | (_, Form::Fold) => Form::Frames,
+    (way, kind, fitting(kind, form))
+}
+
+fn fitting(kind: Kind, form: Form) -> Form {
+    match (kind, form) {
+        (Kind::Line, form) => form,
+        (Kind::Len32, Form::Tag) | (_, Form::Fold | Form::Reduce) => Form::Frames,
         (_, form) => form,
-    };
-    (way, kind, form)
+    }
+}
+
+/// How another output is collected, or the same one in another way.
+pub(super) fn also(rng: &mut Rng, kind: Kind) -> Form {
+    let all = [Form::Lines, Form::Tag, Form::Rank, Form::Fold, Form::Frames, Form::Reduce];
+    fitting(kind, all[rng.usize(0..all.len())])
 }
 
 /// What is written to a group's stdin.
@@ -208,14 +221,4 @@ pub(super) fn sent(rng: &mut Rng, size: u32, way: Way, kind: Kind) -> Sent {
         sent.ends.push(sent.bytes.len());
     }
     sent
-}
-
-/// Fowler, Noll and Vo's hash 1a, of 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in bytes {
-        hash ^= u64::from(*byte);
-        hash = hash.wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
 }
