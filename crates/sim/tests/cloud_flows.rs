@@ -155,13 +155,79 @@ fn a_reader_that_stops_holds_nobody_up_and_no_memory() {
     assert_eq!(all.len(), 4 * (SIZE + 1));
 }
 
+/// Reads an output on until it has so many bytes, or to its end.
+fn read_until(cloud: &mut Cloud, who: Who, fid: op::Fid, all: &mut Vec<u8>, most: usize) {
+    while all.len() < most {
+        let read = Op::Read { fid, offset: all.len() as u64, count: 1 << 20, wait: true };
+        let Reply::Data(data) = cloud.call(who, read) else { panic!("it is read") };
+        if data.is_empty() {
+            return;
+        }
+        all.extend(data);
+    }
+}
+
+#[test]
+fn a_node_in_the_middle_that_is_started_again_in_the_middle_of_long_records_loses_nothing() {
+    const SIZE: usize = 12_000_000;
+    let (mut cloud, who, ctl) = chain([0, 0, 2]);
+    cloud.look_seldom();
+    say(&mut cloud, who, ctl, "keep");
+    say(&mut cloud, who, ctl, &format!("run 2 -- emit {SIZE} 10000"));
+    let fid = cloud.open(who, "net/n0/0/stdout", READ).unwrap();
+    let mut all = Vec::new();
+    read_until(&mut cloud, who, fid, &mut all, SIZE / 2);
+    assert!(all.len() < SIZE, "it is in the middle of one");
+    // When it is started, what is below it is not back yet, and whoever is above knows no way either.
+    cloud.partition(|at| at == 2);
+    cloud.kill(1);
+    cloud.run(Duration::from_secs(1));
+    cloud.restart(1);
+    cloud.run(Duration::from_secs(1));
+    cloud.heal();
+    read_until(&mut cloud, who, fid, &mut all, usize::MAX);
+    assert_eq!(all.len(), 2 * (SIZE + 1));
+    for record in all.split_inclusive(|b| *b == b'\n') {
+        let is = |id: u64| {
+            let of = |(at, b): (usize, &u8)| *b == pattern(2, op::SessionId(id), at as u64);
+            record[..SIZE].iter().enumerate().all(of)
+        };
+        assert!(record.len() == SIZE + 1 && (1..3).any(is), "a record is one program's, from first to last");
+    }
+    let error = cloud.cat(who, "net/n0/0/error").unwrap();
+    assert!(!error.contains("stage=flow"), "{error}");
+}
+
+#[test]
+fn the_end_of_stdin_reaches_who_could_not_be_reached_when_it_was_said() {
+    let (mut cloud, who, ctl) = chain([0, 0, 2]);
+    say(&mut cloud, who, ctl, "keep");
+    say(&mut cloud, who, ctl, "stdin robin");
+    say(&mut cloud, who, ctl, "run 2 -- cat");
+    let stdin = cloud.open(who, "net/n0/0/stdin", WRITE).unwrap();
+    cloud.call(who, Op::Write { fid: stdin, offset: 0, data: b"a\nb\n".to_vec() });
+    cloud.run(Duration::from_secs(1));
+    cloud.partition(|at| at == 2);
+    say(&mut cloud, who, ctl, "close stdin");
+    cloud.run(Duration::from_millis(100));
+    // What was said is in its memory.
+    cloud.kill(1);
+    cloud.run(Duration::from_secs(5));
+    cloud.restart(1);
+    cloud.heal();
+    let ends = cloud.cat(who, "net/n0/0/wait").unwrap();
+    assert_eq!(ends.lines().filter(|line| line.contains("exit=0")).count(), 2, "{ends}");
+}
+
 /// Without these a run has shown nothing.
 const MUST_HAPPEN: &[&str] = &[
     "a cable was cut, and nobody knew",
     "a node was killed",
     "a node was stopped",
     "bytes taken by members",
+    "flows of stderr",
     "flows of which members were lost",
+    "flows through a program",
     "flows through faults, of which all came to the end",
     "flows with records of more than a megabyte",
     "flows without faults",

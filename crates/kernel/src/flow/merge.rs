@@ -230,26 +230,19 @@ impl Merge {
 
     /// Whether a share that has said all is to be read from the start again: the rest of a record was not in it, and that stays cut.
     pub(crate) fn is_without(&mut self, id: SourceId) -> bool {
-        let mut without = false;
+        let mut cut = None;
         self.change(id, |source| {
-            without = source.is_without();
+            cut = source.is_without();
             Ok(())
         });
-        if without {
-            self.troubles.push((
-                self.ranks_of(id),
-                "a record ends in its middle: its rest was lost with a node".into(),
-            ));
-        }
+        let without = cut.is_some();
+        self.troubles.extend(cut.map(|ranks| (ranks.clone(), source::cut(&ranks))));
         without
     }
 
     /// A source has ended. What is not whole of it stays so.
     pub(crate) fn close(&mut self, id: SourceId) {
-        self.change(id, |source| match source.close() {
-            true => Ok(()),
-            false => Err("a share ended in the middle of a record".into()),
-        });
+        self.change(id, Source::close);
         self.fold.line.retain(|waits| *waits != id);
         self.revisit.extend(self.fold.line.front());
         self.drop_if_over(id);
@@ -262,7 +255,7 @@ impl Merge {
         self.held = (self.held + source.queued + source.kept).saturating_sub(before);
         if let Err(text) = result {
             let before = source.queued + source.kept;
-            source.close();
+            let _it_was_said = source.close();
             self.held = (self.held + source.queued + source.kept).saturating_sub(before);
             self.troubles.push((source.ranks.clone(), text));
         }

@@ -48,17 +48,6 @@ struct Group {
     sent: Sent,
 }
 
-impl Group {
-    /// Whether a file of it is what a program makes of what the members wrote.
-    fn reduces(&self, file: &str) -> bool {
-        match file {
-            "stdout" => self.form == Form::Reduce,
-            "stderr" => self.errors == Some(Form::Reduce),
-            _ => false,
-        }
-    }
-}
-
 /// Somebody who writes to stdin, a piece at a time.
 #[derive(Debug)]
 struct Writer {

@@ -11,9 +11,10 @@ use crate::{
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
+    format,
+    string::String,
     vec::Vec,
 };
-use op::Result;
 
 /// Bytes of these ranks: whole records, or with `More` a part of one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,7 +131,7 @@ impl Source {
     }
 
     /// Takes bytes; what is not whole is held up to `hold` bytes.
-    pub(super) fn push(&mut self, bytes: &[u8], hold: usize) -> Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8], hold: usize) -> op::Result<()> {
         match &mut self.intake {
             Intake::Raw if bytes.is_empty() => {}
             Intake::Raw => self.add(self.ranks.clone(), bytes.to_vec(), Mark::More),
@@ -227,24 +228,22 @@ impl Source {
         rewinds
     }
 
-    /// A share has said all. True if the rest of a record was looked for and was not in it: then that has ended as it is, and all is read
+    /// A share has said all. If the rest of a record was looked for and was not in it, whose that was: it has ended as it is, and all is read
     /// once more.
-    pub(super) fn is_without(&mut self) -> bool {
-        let Intake::Frames(share) = &mut self.intake else { return false };
-        if share.resume.take().is_none() {
-            return false;
-        }
-        let open = share.open.take().unwrap_or_default();
+    pub(super) fn is_without(&mut self) -> Option<RankSet> {
+        let Intake::Frames(share) = &mut self.intake else { return None };
+        share.resume.take()?;
+        let open = share.open.take()?;
         share.ended.union_with(&open);
         share.from_the_start();
-        self.add(open, Vec::new(), Mark::End);
-        true
+        self.add(open.clone(), Vec::new(), Mark::End);
+        Some(open)
     }
 
-    /// Nothing more comes. True if it ended where it should.
-    pub(super) fn close(&mut self) -> bool {
+    /// Nothing more comes. Fails if it did not end where it should.
+    pub(super) fn close(&mut self) -> Result<(), String> {
         if core::mem::replace(&mut self.closed, true) {
-            return true;
+            return Ok(());
         }
         match &mut self.intake {
             Intake::Raw => self.add(self.ranks.clone(), Vec::new(), Mark::End),
@@ -252,7 +251,7 @@ impl Source {
                 let mut ends = Vec::new();
                 cutter.finish(&mut ends);
                 self.pass(&ends, limits::RECORD);
-                let Intake::Cut { rest, .. } = &mut self.intake else { return true };
+                let Intake::Cut { rest, .. } = &mut self.intake else { return Ok(()) };
                 let rest = core::mem::take(rest);
                 self.kept = 0;
                 self.add(self.ranks.clone(), rest, Mark::End);
@@ -260,14 +259,21 @@ impl Source {
             Intake::Frames(share) => {
                 let torn = share.decoder.inside();
                 if let Some(ranks) = share.open.take() {
-                    self.add(ranks, Vec::new(), Mark::End);
-                    return false;
+                    self.add(ranks.clone(), Vec::new(), Mark::End);
+                    return Err(cut(&ranks));
                 }
-                return !torn;
+                if torn {
+                    return Err("a share ended in the middle of a frame".into());
+                }
             }
         }
-        true
+        Ok(())
     }
+}
+
+/// What is said of a record whose rest does not come.
+pub(super) fn cut(ranks: &RankSet) -> String {
+    format!("a record of rank {ranks} ends in its middle: its rest was lost with a node")
 }
 
 impl Frames {

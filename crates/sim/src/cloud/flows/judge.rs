@@ -14,6 +14,17 @@ use std::collections::BTreeMap;
 /// Members by rank.
 type Members<'a> = BTreeMap<u32, &'a Program>;
 
+impl Group {
+    /// Whether a file of it is what a program makes of what the members wrote.
+    pub(super) fn reduces(&self, file: &str) -> bool {
+        match file {
+            "stdout" => self.form == Form::Reduce,
+            "stderr" => self.errors == Some(Form::Reduce),
+            _ => false,
+        }
+    }
+}
+
 impl Run {
     /// All programs of a group.
     pub(super) fn members(&self) -> Members<'_> {
