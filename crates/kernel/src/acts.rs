@@ -79,7 +79,7 @@ impl Kernel {
 }
 
 pub(crate) fn exec(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {
-    k.exec(id, words).map(|()| Step::Starting)
+    k.exec(id, words.to_vec()).map(|()| Step::Starting)
 }
 
 pub(crate) fn dir(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> Result<Step> {

@@ -73,7 +73,9 @@ pub(crate) struct Group {
     pub(crate) earlier: BTreeMap<u32, Vec<SessionId>>,
     shares: BTreeMap<u64, Share>,
     /// How members ended, in that order.
-    pub(crate) log: Vec<End>,
+    pub(crate) log: Vec<Ended>,
+    /// How those of it ended that were sessions here and were freed since.
+    freed: BTreeMap<SessionId, End>,
     failed: u32,
     /// They are made anew when they have ended.
     replacing: RankSet,
@@ -90,6 +92,22 @@ pub(crate) struct Group {
     /// It is a share, and which ranks it was told to make.
     pub(crate) is_share: bool,
     made: RankSet,
+}
+
+/// A rank that ended for good. Small: a group may have very many.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) rank: u32,
+    pub(crate) again: u32,
+    end: As,
+}
+
+/// Who knows how it ended.
+#[derive(Debug)]
+enum As {
+    /// A session of this node; once that is freed, `Group::freed`.
+    Session(SessionId),
+    Said(Box<End>),
 }
 
 /// How a member ended, for good.
@@ -232,7 +250,7 @@ impl Kernel {
         let id = self.new_member(group, rank)?;
         match words.is_empty() {
             true => Ok(None),
-            false => self.exec(id, &words).map(|()| Some(id)),
+            false => self.exec(id, words).map(|()| Some(id)),
         }
     }
 
@@ -249,6 +267,7 @@ impl Kernel {
         if let Some(session) = self.sessions.get_mut(&group) {
             session.members.remove(&rank);
         }
+        self.keep_end(member);
         if let Some(session) = self.sessions.get_mut(&member) {
             session.member_of = None;
             self.touch(member);

@@ -1,9 +1,9 @@
 //! What a node must know after it died: lines of sessions, the last one counts; `free ID` takes one away.
 //!
 //! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much
-//! it wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments. A
-//! last line without its newline was never answered for, and the host drops it. Lines that are not understood are dropped, each with
-//! a failure.
+//! it wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments; one
+//! that holds a slot of this node says `slot=1`. A last line without its newline was never answered for, and the host drops it. Lines
+//! that are not understood are dropped, each with a failure.
 
 mod write;
 
@@ -25,9 +25,17 @@ pub(crate) enum Line {
     /// Numbers below this one were given out.
     Next(u64),
     Free(SessionId),
-    /// True if it is set up as its group.
-    Session(Box<Session>, bool),
+    Session(Box<Session>, Of),
     State(SessionId, Stands),
+}
+
+/// What a member's line leaves to its group, or says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Of {
+    /// It is set up as its group.
+    pub(crate) set_up: bool,
+    /// It holds a slot of this node.
+    pub(crate) slot: bool,
 }
 
 /// What of a session changes by itself.
@@ -100,7 +108,7 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
     s.owner = owner;
     f.fill(&mut s)?;
     s.unsaid = Unsaid::Nothing;
-    Some(Line::Session(Box::new(s), f.flag("setup")))
+    Some(Line::Session(Box::new(s), Of { set_up: f.flag("setup"), slot: f.flag("slot") }))
 }
 
 struct Fields {
@@ -308,11 +316,11 @@ mod tests {
         let mut member = sample();
         member.live.as_mut().unwrap().setup = group.live.as_ref().unwrap().setup.clone();
         let like = write(&member, group.live.as_deref());
-        assert!(matches!(read(&like, user), Some(Line::Session(_, true))));
+        assert!(matches!(read(&like, user), Some(Line::Session(_, Of { set_up: true, .. }))));
         assert!(!words::lossy(&like).contains("dir="));
         member.setup_mut().unwrap().nice = 4;
         let own = write(&member, group.live.as_deref());
-        assert!(matches!(read(&own, user), Some(Line::Session(_, false))));
+        assert!(matches!(read(&own, user), Some(Line::Session(_, Of { set_up: false, .. }))));
         assert_eq!(read_session(&own).unwrap().live.unwrap().setup.nice, 4);
     }
 

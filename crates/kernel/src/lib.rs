@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod acts;
 mod cloud;
+mod dense;
 mod edit;
 mod event;
 mod far;
@@ -48,6 +49,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use dense::Dense;
 use files::Open;
 use notices::{Failure, Happening, Ring, What};
 use op::{Clock, Error, Fid, Mono, SessionId, Tag, Uid, User};
@@ -63,11 +65,10 @@ pub struct Kernel {
     users: BTreeMap<Uid, Arc<User>>,
     /// Whom other nodes mean by a name.
     admitted: BTreeMap<String, Uid>,
-    /// Boxed: nodes of the tree are about half full, so what lies in them takes twice its size.
-    sessions: BTreeMap<SessionId, Box<Session>>,
+    sessions: Dense<SessionId, Box<Session>>,
     next_id: u64,
     /// Ended sessions in the order of their ends.
-    ended: BTreeMap<u64, SessionId>,
+    ended: Dense<u64, SessionId>,
     next_end: u64,
     /// How many run or start.
     running: usize,
@@ -160,9 +161,9 @@ impl Kernel {
             users: BTreeMap::from([(node.owner.uid, node.owner.clone())]),
             node,
             clock: Clock::default(),
-            sessions: BTreeMap::new(),
+            sessions: Dense::default(),
             next_id: 0,
-            ended: BTreeMap::new(),
+            ended: Dense::default(),
             next_end: 0,
             running: 0,
             clients: BTreeMap::new(),
@@ -292,9 +293,9 @@ impl Kernel {
     pub fn check(&self) {
         let runs = self.sessions.values().filter(|s| s.runs()).count();
         assert_eq!(self.running, runs, "the count of running sessions is right");
-        for (order, id) in &self.ended {
+        for (order, id) in self.ended.iter() {
             let s = self.sessions.get(id).expect("an ended session in the order of ends is remembered");
-            assert!(matches!(s.state, session::State::Ended { order: o, .. } if o == *order));
+            assert!(matches!(s.state, session::State::Ended { order: o, .. } if o == order));
         }
         let mut holders: BTreeMap<SessionId, u32> = BTreeMap::new();
         for state in self.clients.values().flat_map(|c| c.fids.values()).filter(|f| f.open.is_some()) {

@@ -128,7 +128,7 @@ impl Kernel {
     }
 
     /// Asks the provider to start a program; `words` empty means what `args` says.
-    pub(crate) fn exec(&mut self, id: SessionId, words: &[Vec<u8>]) -> Result<()> {
+    pub(crate) fn exec(&mut self, id: SessionId, words: Vec<Vec<u8>>) -> Result<()> {
         self.not_when_full()?;
         // What a group's output goes through is no new work.
         if !self.reducers.contains_key(&id) {
@@ -154,10 +154,7 @@ impl Kernel {
                 return Err(Error::new(Errno::BUSY, cause));
             }
         }
-        let argv = match words {
-            [] => words::split(&session.command)?,
-            words => words.to_vec(),
-        };
+        let argv = if words.is_empty() { words::split(&session.command)? } else { words };
         if argv.is_empty() {
             let cause = "exec needs a program: exec prog [arg…], or write the words to args first";
             return Err(Error::new(Errno::INVAL, cause));
@@ -175,7 +172,9 @@ impl Kernel {
         let puts = crate::store::lines(&live.setup.ns)?;
         let here = self.pin_contents(id, &puts)?;
         let session = self.sessions.get_mut(&id).expect("looked up above");
-        session.command = command.into();
+        if *session.command != *command {
+            session.command = command.into();
+        }
         session.state = State::Starting;
         session.why = "";
         if let Some(live) = &mut session.live {
@@ -229,6 +228,9 @@ impl Kernel {
     /// `{rank} {size} {node} {id}` of a member's command.
     fn substituted(&self, session: &Session, argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         let Some((group, rank)) = session.member_of else { return argv };
+        if !argv.iter().any(|word| word.contains(&b'{')) {
+            return argv;
+        }
         let size = self.sessions.get(&group).map_or(1, |g| g.size());
         let known = [
             ("{rank}", rank.to_string()),
@@ -253,21 +255,21 @@ impl Kernel {
     fn environment(&self, id: SessionId, live: &Live) -> Vec<Vec<u8>> {
         let user = &live.setup.user;
         let mut env: Vec<Vec<u8>> = Vec::with_capacity(self.node.env.len() + 8);
-        let mut set = |line: &[u8]| {
+        let mut set = |line: Vec<u8>| {
             let name = line.iter().position(|b| *b == b'=').map_or(line.len(), |at| at + 1);
             match env.iter_mut().find(|old| old.starts_with(&line[..name])) {
-                Some(old) => *old = line.to_vec(),
-                None => env.push(line.to_vec()),
+                Some(old) => *old = line,
+                None => env.push(line),
             }
         };
-        self.node.env.iter().for_each(|line| set(line));
+        self.node.env.iter().cloned().for_each(&mut set);
         for (name, value) in
             [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
         {
-            set(format!("{name}={value}").as_bytes());
+            set([name, "=", value].concat().into_bytes());
         }
-        crate::edit::variables(&live.setup.env).for_each(&mut set);
-        set(format!("UEM_SESSION={}/{}", self.node.name, id.0).as_bytes());
+        crate::edit::variables(&live.setup.env).for_each(|line| set(line.to_vec()));
+        set(format!("UEM_SESSION={}/{}", self.node.name, id.0).into_bytes());
         env
     }
 
@@ -655,12 +657,15 @@ impl Kernel {
             return;
         }
         let held = |s: &Session| s.holders > 0 || s.runs();
-        let busy =
-            held(session) || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s));
-        let busy = busy || session.group.as_ref().is_some_and(|group| group.is_busy());
         let runs = |id| self.sessions.get(&id).is_some_and(|s| s.runs());
-        let busy = busy || session.flow.as_ref().is_some_and(|flow| flow.reducers().any(runs));
-        let at = (!busy && !session.life.keep).then(|| self.clock.mono + session.life.lease);
+        // Members last: there may be very many, and this is asked at the end of each.
+        let busy = || {
+            held(session)
+                || session.group.as_ref().is_some_and(|group| group.is_busy())
+                || session.flow.as_ref().is_some_and(|flow| flow.reducers().any(runs))
+                || session.members.values().filter_map(|m| self.sessions.get(m)).any(|s| held(s))
+        };
+        let at = (!session.life.keep && !busy()).then(|| self.clock.mono + session.life.lease);
         self.set_timer(id, Timer::Lease, at);
     }
 
@@ -668,6 +673,10 @@ impl Kernel {
     pub(crate) fn free(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let reducers = session.flow.iter().flat_map(|flow| flow.reducers()).collect::<Vec<_>>();
+        if let Some(group) = &mut session.group {
+            // Nobody will ask any more how they ended.
+            group.log = Vec::new();
+        }
         for (_, member) in session.ever_members() {
             self.free(member);
         }
@@ -687,6 +696,7 @@ impl Kernel {
         for timer in [Timer::Lease, Timer::Kill, Timer::Wall] {
             self.set_timer(id, timer, None);
         }
+        self.keep_end(id);
         let mut session = self.sessions.remove(&id).expect("looked up above");
         if let Some(group) = session.group.take() {
             self.group_freed(id, *group);
@@ -831,7 +841,11 @@ impl Kernel {
 
     fn session_line(&self, session: &Session) -> Vec<u8> {
         let group = session.member_of.and_then(|(group, _)| self.sessions.get(&group));
-        journal::write(session, group.and_then(|group| group.live.as_deref()))
+        let mut line = journal::write(session, group.and_then(|group| group.live.as_deref()));
+        if group.is_some_and(|group| self.holds_slot(group, session)) {
+            line.extend_from_slice(b" slot=1");
+        }
+        line
     }
 
     pub(crate) fn append(&mut self, line: Vec<u8>) {
@@ -856,6 +870,7 @@ impl Kernel {
             Some(journal::Line::Next(id)) => self.next_id = self.next_id.max(id),
             Some(journal::Line::Free(id)) => {
                 self.next_id = self.next_id.max(id.0 + 1);
+                self.keep_end(id);
                 self.sessions.remove(&id);
             }
             Some(journal::Line::State(id, stands)) => {
@@ -864,14 +879,17 @@ impl Kernel {
                     stands.apply(session);
                 }
             }
-            Some(journal::Line::Session(mut session, like_group)) => {
+            Some(journal::Line::Session(mut session, of)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
-                if like_group
+                if of.set_up
                     && let Some((group, _)) = session.member_of
                     && let Some(model) = self.sessions.get(&group).and_then(|group| group.live.as_ref())
                     && let Some(live) = &mut session.live
                 {
                     live.setup = model.setup.clone();
+                }
+                if of.slot {
+                    self.recall_slot(&session);
                 }
                 // What it has as a group is in lines of its own.
                 if let Some(before) = self.sessions.get_mut(&session.id) {
@@ -915,7 +933,7 @@ impl Kernel {
 
     /// The journal is read: find what ran, and give everything its place again.
     pub(crate) fn recall_done(&mut self) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        let ids: Vec<SessionId> = self.sessions.keys().collect();
         for &id in &ids {
             let session = &self.sessions[&id];
             if let Some((group, rank)) = session.member_of {

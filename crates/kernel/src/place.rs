@@ -707,7 +707,7 @@ impl Kernel {
             Place::Dir(Subject::Node(_) | Subject::Tree) => {
                 if after < NODES {
                     found.extend(self.sessions.range(SessionId(from)..).take(left).map(|(id, _)| {
-                        (NUMBERED + id.0, id.0.to_string(), Place::Dir(Subject::Session(*id)))
+                        (NUMBERED + id.0, id.0.to_string(), Place::Dir(Subject::Session(id)))
                     }));
                 }
                 if place == Place::Dir(Subject::Tree) {

@@ -116,11 +116,21 @@ impl RankSet {
 
     /// Takes one out. Whether it was in it.
     pub fn remove(&mut self, rank: Rank) -> bool {
-        let at = self.ranges.partition_point(|r| r.end <= rank);
-        let Some(range) = self.ranges.get(at).filter(|r| r.contains(&rank)).cloned() else { return false };
-        let left = [range.start..rank, rank + 1..range.end].into_iter().filter(|r| !r.is_empty());
-        self.ranges.splice(at..=at, left);
-        true
+        let there = self.contains(rank);
+        if there {
+            self.remove_range(&(rank..rank + 1));
+        }
+        there
+    }
+
+    /// Takes out all from `range.start` to before `range.end`.
+    fn remove_range(&mut self, range: &Range<Rank>) {
+        let from = self.ranges.partition_point(|r| r.end <= range.start);
+        let to = self.ranges.partition_point(|r| r.start < range.end);
+        let some = self.ranges.get(from..to).unwrap_or_default();
+        let (Some(first), Some(last)) = (some.first(), some.last()) else { return };
+        let left = [first.start..range.start, range.end..last.end].into_iter().filter(|r| !r.is_empty());
+        self.ranges.splice(from..to, left);
     }
 
     /// Whether nobody is in it.
@@ -169,6 +179,21 @@ impl RankSet {
         RankSet { ranges: taken }
     }
 
+    /// The `n` lowest, or all if there are fewer.
+    pub fn first_few(&self, n: usize) -> RankSet {
+        let mut left = n;
+        let mut few = RankSet::new();
+        for range in &self.ranges {
+            let count = range.len().min(left);
+            if count == 0 {
+                break;
+            }
+            left -= count;
+            few.ranges.push(range.start..range.start + count as Rank);
+        }
+        few
+    }
+
     /// Takes in all of `other`.
     pub fn union_with(&mut self, other: &RankSet) {
         match other.ranges.as_slice() {
@@ -183,6 +208,9 @@ impl RankSet {
 
     /// Takes out all of `other`.
     pub fn subtract(&mut self, other: &RankSet) {
+        if let [one] = other.ranges.as_slice() {
+            return self.remove_range(one);
+        }
         let mut others = other.ranges.iter().peekable();
         let mut left = Vec::with_capacity(self.ranges.len());
         for mut range in core::mem::take(&mut self.ranges) {
@@ -327,6 +355,9 @@ mod tests {
                     one.insert_range(rank..end);
                     same(&one, &a.iter().copied().chain(rank..end).collect());
                 }
+            }
+            for n in 0..8 {
+                same(&of(a).first_few(n), &a.iter().copied().take(n).collect());
             }
             let (mut one, mut plain) = (of(a), a.clone());
             assert_eq!(one.pop_first(), plain.pop_first());

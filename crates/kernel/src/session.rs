@@ -24,7 +24,8 @@ pub(crate) struct Session {
     pub(crate) mode: u16,
     pub(crate) state: State,
     /// The program and its words as one line, quoted; what `args` shows.
-    pub(crate) command: Box<[u8]>,
+    /// Members share their group's, where it is the same.
+    pub(crate) command: Arc<[u8]>,
     /// Which group it is a member of, and its rank there.
     pub(crate) member_of: Option<(SessionId, u32)>,
     /// Members that are sessions of this node.
@@ -176,7 +177,7 @@ impl Session {
             gid: user.groups.first().map_or(user.uid.0, |g| g.0),
             mode: 0o600,
             state: State::Fresh,
-            command: Box::default(),
+            command: Arc::default(),
             member_of: None,
             members: BTreeMap::new(),
             group: None,

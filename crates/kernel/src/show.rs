@@ -194,7 +194,10 @@ impl Kernel {
                 self.sessions.get(&id).filter(|s| s.is_group()).and_then(|s| s.group.as_deref())
         {
             let from = usize::try_from(from).unwrap_or(usize::MAX).min(group.log.len());
-            group.log[from..].iter().for_each(|end| end.write(format, out));
+            group.log[from..]
+                .iter()
+                .filter_map(|end| self.end_of(group, end))
+                .for_each(|end| end.write(format, out));
             return group.log.len() as u64;
         }
         if let Subject::Session(id) = subject

@@ -120,6 +120,72 @@ fn a_journal_written_anew_reads_back_the_same() {
     assert!(once.len() > 3, "{once:?}");
 }
 
+/// A group of five on a node of two slots: rank 0 has ended and is freed, rank 1 has failed, 2 and 3 run, 4 waits.
+fn a_group_at_work() -> World {
+    let mut world = World::new();
+    let client = world.connect(true);
+    world.attach(client, ME, Fid(0));
+    let write = |world: &mut World, path: &str, text: &str| {
+        let names = path.split('/').map(String::from).collect();
+        world.call(client, ME, Op::Walk { fid: Fid(0), newfid: Fid(1), names });
+        let access = op::Access { read: true, write: true, truncate: false };
+        world.call(client, ME, Op::Open { fid: Fid(1), access });
+        world.ask(client, ME, Op::Write { fid: Fid(1), offset: 0, data: text.into() });
+    };
+    let exited = |id, code| {
+        let exit = Exit { how: How::Code(code), usage: Usage::default(), at: EPOCH.wall };
+        Tell::Exited { session: SessionId(id), exit }
+    };
+    write(&mut world, "net/n1/clone", "keep\nrun 5 -- work {rank}\n");
+    world.tell(started(SessionId(1), 7));
+    world.tell(started(SessionId(2), 8));
+    world.call(client, ME, Op::Clunk { fid: Fid(1) });
+    world.tell(exited(1, 0));
+    world.tell(started(SessionId(3), 9));
+    write(&mut world, "net/n1/1/ctl", "free\n");
+    world.tell(exited(2, 3));
+    world.tell(started(SessionId(4), 10));
+    world
+}
+
+#[test]
+fn a_group_s_journal_cut_at_any_byte_has_each_rank_once_and_how_it_ended() {
+    let world = a_group_at_work();
+    let (journal, _) = world.journal();
+    let place = format!("place 0 - {} ", node().id);
+    let text = String::from_utf8_lossy(journal);
+    let begun = text.find("queue 0 0-4\n").unwrap() + "queue 0 0-4\n".len();
+    for cut in begun..=journal.len() {
+        let lines = recalled(&journal[..cut]);
+        let said = |verb: &str| lines.iter().filter_map(|l| l.strip_prefix(verb)).collect::<Vec<_>>();
+        let mut ranks: Vec<u32> = Vec::new();
+        let sets = said("queue 0 ").into_iter().chain(said(&place));
+        ranks.extend(
+            sets.filter(|set| !set.is_empty())
+                .flat_map(|set| kernel::RankSet::parse(set).unwrap().iter().collect::<Vec<_>>()),
+        );
+        for end in said("ended 0 ") {
+            let rank = end.split_once(" rank=").map(|(_, rank)| rank.parse().unwrap());
+            // By its session, which says its rank.
+            let of = |id: &str| {
+                let line = lines.iter().find(|line| line.starts_with(&format!("{id} "))).unwrap();
+                line.split(' ').find_map(|field| field.strip_prefix("rank=")).unwrap().parse().unwrap()
+            };
+            ranks.push(rank.unwrap_or_else(|| of(end.split(' ').next().unwrap())));
+        }
+        ranks.sort_unstable();
+        assert_eq!(ranks, [0, 1, 2, 3, 4], "cut at {cut}: {lines:#?}");
+    }
+    let whole = recalled(journal);
+    for line in ["queue 0 4", &format!("{place}2-3"), "ended 0 2 0"] {
+        assert!(whole.iter().any(|l| l == line), "{line}: {whole:#?}");
+    }
+    let freed = whole.iter().filter(|l| l.starts_with("ended 0 n1/1 7 exit=0 ")).count();
+    assert_eq!(freed, 1, "{whole:#?}");
+    let again = recalled(format!("{}\n", whole.join("\n")).as_bytes());
+    assert_eq!(whole, again);
+}
+
 #[test]
 fn a_journal_with_any_byte_changed_is_read_without_a_panic() {
     let (world, _) = a_busy_hour();

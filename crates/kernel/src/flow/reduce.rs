@@ -99,7 +99,7 @@ impl Kernel {
         let Some(words) = flow.reduces[stream as usize].clone() else { return };
         let made = self.new_reducer(group, stream);
         let session = *made.as_ref().unwrap_or(&NONE);
-        let begun = made.and_then(|session| self.exec(session, &words));
+        let begun = made.and_then(|session| self.exec(session, words));
         if let Err(error) = begun {
             self.reducer_refused(session, &error);
             if session == NONE {
@@ -336,7 +336,7 @@ impl Kernel {
 
     /// The journal is read. A result that was made stands; what was not is made anew, since nobody knows any more what went into it.
     pub(crate) fn reducers_recalled(&mut self) {
-        let flows = self.sessions.iter().filter_map(|(id, s)| Some((*id, s.flow.as_deref()?)));
+        let flows = self.sessions.iter().filter_map(|(id, s)| Some((id, s.flow.as_deref()?)));
         let all = flows.flat_map(|(id, flow)| {
             STREAMS.map(|stream| (id, stream, flow.reducers[stream as usize].as_ref()))
         });

@@ -152,7 +152,7 @@ impl Kernel {
                     share.ranks = all.clone();
                 }
                 self.journal_group(said.id);
-                self.journal_place(said.id, Some(no), NodeId::default(), &all);
+                self.journal_place(said.id, no, NodeId::default(), &all);
             }
         }
         let mut words: Vec<Vec<u8>> = if said.dry { alloc::vec![b"dry".to_vec()] } else { Vec::new() };

@@ -1,24 +1,21 @@
 //! How members end, for good or to be made anew; and what is given back with them.
 
-use super::{End, Group, kept};
+use super::{As, End, Ended, Group};
 use crate::{
     Kernel, limits,
     ranks::RankSet,
     session::{Session, State},
 };
-use alloc::{format, vec::Vec};
+use alloc::{borrow::Cow, format, vec::Vec};
 use core::time::Duration;
 use op::{Errno, Error, How, NodeId, SessionId, Usage};
 
 impl Kernel {
     /// A session of this node that is a member has ended.
     pub(crate) fn member_exited(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let Some((group, rank)) = session.member_of else { return };
+        let Some((group, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
         let again = self.group(group).map_or(0, |g| g.again(rank));
-        if let Some(end) = End::of(&self.node.name, session, again) {
-            self.rank_ended(group, end);
-        }
+        self.rank_ended(group, Ended { rank, again, end: As::Session(id) });
     }
 
     /// What should have been started as it was made could not be.
@@ -38,18 +35,20 @@ impl Kernel {
             _ => How::Code(126),
         };
         let again = self.group(group).map_or(0, |g| g.again(rank));
-        self.rank_ended(group, End::unmade(rank, again, path, how));
+        self.rank_ended(group, End::unmade(rank, again, path, how).into());
     }
 
     /// A rank whose node is out of reach before anybody was told to make it there.
     pub(super) fn rank_untold(&mut self, group: SessionId, rank: u32, node: &str) {
         let again = self.group(group).map_or(0, |g| g.again(rank));
         let end = End::unmade(rank, again, &format!("{node}/-"), How::Lost);
-        self.rank_ended(group, End { untold: true, ..end });
+        self.rank_ended(group, End { untold: true, ..end }.into());
     }
 
     /// A rank has ended: for good, or to be made anew.
-    pub(super) fn rank_ended(&mut self, id: SessionId, end: End) {
+    pub(super) fn rank_ended(&mut self, id: SessionId, end: Ended) {
+        let Some(how) = self.how_ended(&end) else { return };
+        let untold = matches!(&end.end, As::Said(end) if end.untold);
         let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) else { return };
         if end.again < group.again(end.rank) || !(group.active.remove(end.rank) || group.is_news(&end)) {
             return;
@@ -59,26 +58,24 @@ impl Kernel {
             group.size = group.size.max(rank + 1);
         }
         let held = group.placed.remove(&rank);
-        let failed = end.how != How::Code(0);
+        let failed = how != How::Code(0);
         let replaced = group.replacing.remove(rank);
         // Where it was planned, it is planned again: nothing of it has run.
-        let untold = end.untold && held.is_some() && group.runs && !group.is_share && group.pins.is_empty();
+        let untold = untold && held.is_some() && group.runs && !group.is_share && group.pins.is_empty();
         if !group.cancelled && (replaced || untold || (failed && group.retried(rank) < group.retry)) {
             group.once_more(rank, !replaced && !untold);
             group.queue.insert(rank);
             self.groups.waiting.insert(id);
             // Its slot is free again on a node that is out of reach: elsewhere there may be one that nobody has looked at.
-            self.groups.replan |= end.how == How::Lost && !untold;
+            self.groups.replan |= how == How::Lost && !untold;
             self.journal_again(id, rank);
         } else {
             group.failed += u32::from(failed);
-            let member = self.member_that_ended(id, &end);
             // First that it ended, then that it has done so as a member.
-            member.into_iter().for_each(|member| self.say(member));
-            self.append(kept::end_line(id, member, &end));
-            if let Some(group) = self.group_mut(id) {
-                group.log.push(end);
+            if let As::Session(member) = end.end {
+                self.say(member);
             }
+            self.log_end(id, end);
         }
         if let Some(node) = held {
             self.give_slot_back(node);
@@ -145,17 +142,75 @@ impl Kernel {
         group.failed += cancelled.len() as u32;
         let ends = cancelled.iter().map(|rank| End::unmade(rank, group.again(rank), "-", How::Signal(15)));
         let ends: Vec<End> = ends.collect();
-        let lines: Vec<Vec<u8>> = ends.iter().map(|end| kept::end_line(id, None, end)).collect();
-        group.log.extend(ends);
-        lines.into_iter().for_each(|line| self.append(line));
+        ends.into_iter().for_each(|end| self.log_end(id, end.into()));
         self.group_changed(id);
+    }
+
+    /// A rank has ended for good: that is remembered, here and in the journal.
+    fn log_end(&mut self, id: SessionId, end: Ended) {
+        let line = self.group(id).and_then(|group| self.end_line(id, group, &end));
+        line.into_iter().for_each(|line| self.append(line));
+        if let Some(group) = self.group_mut(id) {
+            group.log.push(end);
+        }
+    }
+
+    /// How a rank ended, of the log of a group.
+    pub(crate) fn end_of<'a>(&self, group: &'a Group, end: &'a Ended) -> Option<Cow<'a, End>> {
+        let member = match &end.end {
+            As::Said(end) => return Some(Cow::Borrowed(end)),
+            As::Session(member) => member,
+        };
+        match self.sessions.get(member) {
+            Some(session) => End::of(&self.node.name, session, end.again).map(Cow::Owned),
+            None => group.freed.get(member).map(|kept| Cow::Owned(End { again: end.again, ..kept.clone() })),
+        }
+    }
+
+    /// The same, without what it used.
+    pub(super) fn how_ended(&self, end: &Ended) -> Option<How> {
+        match &end.end {
+            As::Said(end) => Some(end.how),
+            As::Session(member) => match self.sessions.get(member)?.state {
+                State::Ended { exit, .. } => Some(exit.how),
+                State::Fresh | State::Starting | State::Running { .. } => None,
+            },
+        }
+    }
+
+    /// A member is freed, and its group is not: how it ended is known from here on.
+    pub(crate) fn keep_end(&mut self, member: SessionId) {
+        let Some(session) = self.sessions.get(&member) else { return };
+        let Some((group, rank)) = session.member_of else { return };
+        let end = End::of(&self.node.name, session, 0);
+        let group = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut());
+        if let (Some(end), Some(group)) = (end, group)
+            && group.has_logged(rank, member)
+        {
+            group.freed.insert(member, end);
+        }
+    }
+}
+
+impl From<End> for Ended {
+    fn from(end: End) -> Ended {
+        Ended { rank: end.rank, again: end.again, end: As::Said(end.into()) }
     }
 }
 
 impl Group {
+    /// Whether it is this session by which a rank's end is known.
+    fn has_logged(&self, rank: u32, member: SessionId) -> bool {
+        let earlier = self.earlier.get(&rank).is_some_and(|ids| ids.contains(&member));
+        match earlier {
+            true => self.log.iter().any(|end| matches!(end.end, As::Session(id) if id == member)),
+            false => !self.log.is_empty() && !self.active.contains(rank) && !self.queue.contains(rank),
+        }
+    }
+
     /// A group that is planned elsewhere has what is said there: while it is asked how many there are, one that is new may have ended
     /// already, and one that was given back and taken again ends once more.
-    fn is_news(&self, end: &End) -> bool {
+    fn is_news(&self, end: &Ended) -> bool {
         let elsewhere = self.growing || self.shares.values().any(|share| share.up);
         elsewhere && !self.log.iter().any(|known| known.rank == end.rank && known.again >= end.again)
     }

@@ -133,7 +133,7 @@ impl Kernel {
         }
         for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             if let Some(end) = tell::read_end(&lossy(line)) {
-                self.rank_ended(group, end);
+                self.rank_ended(group, end.into());
             }
         }
         // All that it had has ended; unless it was told of more since it was asked, or what was made there is not known here.
@@ -210,7 +210,7 @@ impl Kernel {
         }
         let active = group.active.clone();
         self.journal_tries(id, &tried);
-        self.journal_place(id, Some(no), NodeId::default(), &active);
+        self.journal_place(id, no, NodeId::default(), &active);
         self.journal_group(id);
         self.group_changed(id);
     }

@@ -4,21 +4,16 @@
 //! - `queue ID RANKS`: these wait. `left ID RANKS`: these were never asked for. `pin ID NODE RANKS`: these are for that node.
 //! - `share ID NO PEER NAME NUMBER|- up|down`: a share, and its session there when its number is known.
 //! - `unshare ID NO`: it was given up, or could not be had.
-//! - `place ID NO|- NODE RANKS`: these were made there, through that share or here.
+//! - `place ID NO|- NODE RANKS`: these were made there, through that share or here. Of one that was made here since the journal was
+//!   last written anew, its session's line says it (`slot=1`).
 //! - `again ID RANK COUNT SPARED`: it waits to be made once more. `try ID RANKS COUNT SPARED`: they were made so often before, and so
 //!   often of that without having failed. `replace ID RANKS`: they are made anew when they have ended.
 //! - `nogroup ID`: it is none any more.
 //! - `ended ID line-of-wait`: how a rank ended, for good; `ended ID SESSION COUNT` of one that is a session here, and was made so
 //!   often before.
 
-use super::{End, Group, line_of, tell};
-use crate::{
-    Kernel,
-    ranks::RankSet,
-    record::Format,
-    session::{Session, State},
-    words,
-};
+use super::{As, Ended, Group, line_of, tell};
+use crate::{Kernel, ranks::RankSet, record::Format, session::Session, words};
 use alloc::{
     collections::BTreeMap,
     format,
@@ -26,16 +21,6 @@ use alloc::{
     vec::Vec,
 };
 use op::{NodeId, SessionId};
-
-pub(super) fn end_line(group: SessionId, member: Option<SessionId>, end: &End) -> Vec<u8> {
-    if let Some(member) = member {
-        return format!("ended {} {} {}", group.0, member.0, end.again).into_bytes();
-    }
-    let mut line = format!("ended {} ", group.0).into_bytes();
-    end.write(Format::Text, &mut line);
-    line.pop();
-    line
-}
 
 fn group_line(id: SessionId, group: &Group) -> Vec<u8> {
     let share = if group.is_share { "share-" } else { "" };
@@ -95,17 +80,38 @@ impl Kernel {
         lines.into_iter().for_each(|line| self.append(line));
     }
 
-    pub(super) fn journal_place(&mut self, id: SessionId, share: Option<u64>, node: NodeId, ranks: &RankSet) {
-        let share = share.map_or("-".into(), |no| no.to_string());
+    pub(super) fn journal_place(&mut self, id: SessionId, share: u64, node: NodeId, ranks: &RankSet) {
         self.append(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
     }
 
-    /// The session of this node that ended so, if it is there still.
-    pub(super) fn member_that_ended(&self, group: SessionId, end: &End) -> Option<SessionId> {
-        let member = self.sessions.get(&self.sessions.get(&group)?.member(end.rank)?)?;
-        let (node, number) = end.path.rsplit_once('/')?;
-        let here = node == &*self.node.name && number.parse() == Ok(member.id.0);
-        (here && matches!(member.state, State::Ended { .. })).then_some(member.id)
+    /// Whether a member of this node holds one of its slots.
+    pub(crate) fn holds_slot(&self, group: &Session, member: &Session) -> bool {
+        let Some((_, rank)) = member.member_of.filter(|(_, rank)| group.member(*rank) == Some(member.id))
+        else {
+            return false;
+        };
+        group.group.as_ref().is_some_and(|group| group.placed.get(&rank) == Some(&self.node.id))
+    }
+
+    /// A member was made here. Where nothing is known of its group, that follows, and says so too.
+    pub(crate) fn recall_slot(&mut self, member: &Session) {
+        let Some((group, rank)) = member.member_of else { return };
+        if let Some(group) = self.sessions.get_mut(&group).and_then(|group| group.group.as_deref_mut()) {
+            group.recall_place(None, self.node.id, &RankSet::from_range(rank..rank + 1));
+        }
+    }
+
+    /// How a rank ended: by its session, if that is there still.
+    pub(super) fn end_line(&self, id: SessionId, group: &Group, end: &Ended) -> Option<Vec<u8>> {
+        if let As::Session(member) = end.end
+            && self.sessions.contains_key(&member)
+        {
+            return Some(format!("ended {} {} {}", id.0, member.0, end.again).into_bytes());
+        }
+        let mut line = format!("ended {} ", id.0).into_bytes();
+        self.end_of(group, end)?.write(Format::Text, &mut line);
+        line.pop();
+        Some(line)
     }
 
     /// Lines for a journal that is written anew.
@@ -150,7 +156,7 @@ impl Kernel {
         if !group.replacing.is_empty() {
             lines.push(format!("replace {} {}", id.0, group.replacing).into_bytes());
         }
-        lines.extend(group.log.iter().map(|end| end_line(id, self.member_that_ended(id, end), end)));
+        lines.extend(group.log.iter().filter_map(|end| self.end_line(id, group, end)));
         let given_up = group.shares.iter().filter(|(_, share)| share.up && share.refused.is_some());
         lines.extend(given_up.map(|(no, _)| format!("unshare {} {no}", id.0).into_bytes()));
         lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
@@ -162,13 +168,15 @@ impl Kernel {
         if let Some(rest) = line.strip_prefix(b"ended ") {
             let text = words::lossy(rest);
             let (id, end) = text.split_once(' ')?;
-            let end = match end.split_once(' ')? {
+            let end: Ended = match end.split_once(' ')? {
                 (member, again) if member.bytes().all(|b| b.is_ascii_digit()) => {
-                    let session = self.sessions.get(&SessionId(member.parse().ok()?))?;
-                    End::of(&self.node.name, session, again.parse().ok()?)?
+                    let member = SessionId(member.parse().ok()?);
+                    let (_, rank) = self.sessions.get(&member)?.member_of?;
+                    Ended { rank, again: again.parse().ok()?, end: As::Session(member) }
                 }
-                _ => tell::read_end(end)?,
+                _ => tell::read_end(end)?.into(),
             };
+            let how = self.how_ended(&end)?;
             let group = self.sessions.get_mut(&SessionId(id.parse().ok()?))?.group.get_or_insert_default();
             // Else it was made anew since.
             if end.again >= group.again(end.rank) {
@@ -177,7 +185,7 @@ impl Kernel {
                 group.queue.remove(end.rank);
                 group.replacing.remove(end.rank);
             }
-            group.failed += u32::from(end.how != op::How::Code(0));
+            group.failed += u32::from(how != op::How::Code(0));
             group.log.push(end);
             return Some(());
         }
@@ -224,18 +232,7 @@ impl Kernel {
                 self.groups.next_share = self.groups.next_share.max(no.parse::<u64>().ok()? + 1);
             }
             ["place", _, no, node, ranks] => {
-                let (node, ranks): (NodeId, _) = (node.parse().ok()?, RankSet::parse(ranks).ok()?);
-                for share in group.shares.values_mut() {
-                    share.ranks.subtract(&ranks);
-                }
-                if let Ok(no) = no.parse() {
-                    group.recalled_share(no).ranks.union_with(&ranks);
-                }
-                group.queue.subtract(&ranks);
-                group.active.union_with(&ranks);
-                if node != NodeId::default() {
-                    group.placed.extend(ranks.iter().map(|rank| (rank, node)));
-                }
+                group.recall_place(no.parse().ok(), node.parse().ok()?, &RankSet::parse(ranks).ok()?);
             }
             ["again", _, rank, count, spared] => {
                 let rank = rank.parse().ok().filter(|rank| *rank < crate::limits::MEMBERS)?;
@@ -258,7 +255,8 @@ impl Kernel {
 
     /// The journal is read: who waits and who holds a slot is counted anew.
     pub(crate) fn groups_recalled(&mut self) {
-        for (id, session) in &mut self.sessions {
+        for session in self.sessions.values_mut() {
+            let id = session.id;
             let Some(group) = session.group.as_deref_mut() else { continue };
             // Its session is there still; it has ended all the same.
             let mut ended = group.ended();
@@ -282,7 +280,7 @@ impl Kernel {
             group.made = group.active.clone();
             group.made.union_with(&group.log.iter().map(|end| end.rank).collect());
             if !group.queue.is_empty() {
-                self.groups.waiting.insert(*id);
+                self.groups.waiting.insert(id);
             }
             for node in group.placed.values() {
                 *self.groups.held.entry(*node).or_default() += 1;
@@ -314,6 +312,20 @@ impl Group {
         }
         let line = move |((count, spared), ranks)| format!("try {} {ranks} {count} {spared}", id.0);
         alike.into_iter().map(move |alike| line(alike).into_bytes())
+    }
+
+    fn recall_place(&mut self, share: Option<u64>, node: NodeId, ranks: &RankSet) {
+        for share in self.shares.values_mut() {
+            share.ranks.subtract(ranks);
+        }
+        if let Some(no) = share {
+            self.recalled_share(no).ranks.union_with(ranks);
+        }
+        self.queue.subtract(ranks);
+        self.active.union_with(ranks);
+        if node != NodeId::default() {
+            self.placed.extend(ranks.iter().map(|rank| (rank, node)));
+        }
     }
 
     fn recall_tries(&mut self, ranks: &RankSet, count: &str, spared: &str) -> Option<()> {

@@ -11,13 +11,17 @@ use crate::{
     ranks::RankSet,
 };
 use alloc::{
+    borrow::Cow,
     collections::{BTreeMap, BinaryHeap},
     format,
     string::String,
     sync::Arc,
     vec::Vec,
 };
-use core::cmp::{Ordering, Reverse};
+use core::{
+    cmp::{Ordering, Reverse},
+    ops::Bound,
+};
 use op::{Errno, Error, NodeId, Result, SessionId};
 
 /// Ranks for a node.
@@ -26,7 +30,7 @@ pub(super) struct Pick {
     pub(super) node: NodeId,
     pub(super) name: Arc<str>,
     pub(super) ranks: RankSet,
-    pub(super) why: String,
+    pub(super) why: Cow<'static, str>,
 }
 
 /// What was begun by a line, and who is to be waited for.
@@ -100,7 +104,7 @@ impl Kernel {
         let mut ranks = ranks.clone();
         let picks = candidates.into_iter().zip(counts).filter(|(_, count)| *count > 0);
         let pick = |(c, count): (Candidate, usize)| Pick {
-            why: format!("{} of {} slots free", self.free_slots(&c), c.slots),
+            why: format!("{} of {} slots free", self.free_slots(&c), c.slots).into(),
             node: c.id,
             name: c.name,
             ranks: ranks.take_first(count),
@@ -119,7 +123,8 @@ impl Kernel {
     pub(super) fn would_place(&mut self, id: SessionId, picks: &[Pick], queued: &RankSet) {
         let Some(owner) = self.sessions.get(&id).map(|s| s.owner) else { return };
         for Pick { name, ranks, why, .. } in picks {
-            let (ranks, node, why) = (alloc::string::ToString::to_string(ranks), name.clone(), why.clone());
+            let (ranks, node, why) =
+                (alloc::string::ToString::to_string(ranks), name.clone(), String::from(&**why));
             self.happened(Some(id), owner, What::WouldPlace { ranks, node: Some(node), why });
         }
         if !queued.is_empty() {
@@ -151,7 +156,6 @@ impl Kernel {
             let again = ranks.iter().filter_map(|rank| group.placed.insert(rank, *node)).collect::<Vec<_>>();
             again.into_iter().for_each(|node| self.give_slot_back(node));
             if *node == self.node.id {
-                self.journal_place(id, None, *node, ranks);
                 self.place_here(id, ranks, &mut begun);
                 continue;
             }
@@ -221,7 +225,7 @@ impl Kernel {
                     }
                 }
             }
-            self.journal_place(id, Some(no), *node, ranks);
+            self.journal_place(id, no, *node, ranks);
         }
         self.flows.insert(id);
         let named: Vec<(Arc<str>, RankSet)> =
@@ -238,7 +242,9 @@ impl Kernel {
         }
         let freed = core::mem::take(&mut self.groups.freed);
         let everywhere = core::mem::take(&mut self.groups.replan);
-        for id in self.groups.waiting.clone() {
+        let mut next = self.groups.waiting.first().copied();
+        while let Some(id) = next {
+            next = self.groups.waiting.range((Bound::Excluded(id), Bound::Unbounded)).next().copied();
             let Some(group) = self.group(id).filter(|group| !group.queue.is_empty()) else {
                 self.groups.waiting.remove(&id);
                 continue;
@@ -265,8 +271,7 @@ impl Kernel {
         room: usize,
         freed: Option<&alloc::collections::BTreeSet<NodeId>>,
     ) -> Result<Vec<Pick>> {
-        let mut next = group.queue.clone();
-        let mut next = next.take_first(room);
+        let mut next = group.queue.first_few(room);
         if !group.pins.is_empty() {
             return Ok(self.pinned(group, &next));
         }

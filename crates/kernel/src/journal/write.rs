@@ -10,9 +10,9 @@ use op::How;
 
 /// The line that makes `session` again; `model` is its group.
 pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(160);
+    let mut line = Vec::with_capacity(256);
     let mut w = Writer(&mut line);
-    w.0.extend(format!("{}", session.id.0).bytes());
+    w.digits(session.id.0);
     w.num("owner", u64::from(session.owner.0));
     w.num("gid", u64::from(session.gid));
     w.num("mode", u64::from(session.mode));
@@ -61,10 +61,11 @@ pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
 
 /// The line of where it stands, and how much it wrote.
 pub(crate) fn write_state(session: &Session) -> Vec<u8> {
-    let mut line = Vec::with_capacity(128);
-    line.extend(b"is ");
-    line.extend(format!("{}", session.id.0).bytes());
-    write_stands(session, &mut Writer(&mut line));
+    let mut line = Vec::with_capacity(256);
+    line.extend_from_slice(b"is ");
+    let mut w = Writer(&mut line);
+    w.digits(session.id.0);
+    write_stands(session, &mut w);
     line
 }
 
@@ -145,17 +146,23 @@ fn write_setup(setup: &Setup, w: &mut Writer<'_>) {
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
-    fn bytes(&mut self, key: &str, value: &[u8]) {
+    fn key(&mut self, key: &str) {
         self.0.push(b' ');
-        self.0.extend(key.bytes());
+        self.0.extend_from_slice(key.as_bytes());
         self.0.push(b'=');
+    }
+
+    fn bytes(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
         words::pack(value, self.0);
     }
 
     fn num(&mut self, key: &str, value: u64) {
-        self.0.push(b' ');
-        self.0.extend(key.bytes());
-        self.0.push(b'=');
+        self.key(key);
+        self.digits(value);
+    }
+
+    fn digits(&mut self, value: u64) {
         let mut digits = [0; 20];
         let mut rest = value;
         let mut i = digits.len();
@@ -167,6 +174,6 @@ impl Writer<'_> {
                 break;
             }
         }
-        self.0.extend(&digits[i..]);
+        self.0.extend_from_slice(&digits[i..]);
     }
 }

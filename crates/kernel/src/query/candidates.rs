@@ -3,7 +3,7 @@
 
 use super::{Facts, Query, Set, facts::Value, order::Item, policy::Policy};
 use crate::{Attr, Kernel, cloud::NodeNo, place::Subject};
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use op::NodeId;
 
 /// A node that could take something.
@@ -15,24 +15,12 @@ pub(crate) struct Candidate {
     pub(crate) name: Arc<str>,
     /// How many it takes at a time: its `slots`, else its `cpus`, else 1.
     pub(crate) slots: u32,
-    /// Sessions that run there, as it last told.
-    pub(crate) plain: u32,
-    /// Why it stands where it stands.
-    pub(crate) why: String,
 }
 
 impl Candidate {
-    fn of(item: &Item<'_>, reason: &str) -> Candidate {
-        let plain = u32::try_from(item.facts.load.running).unwrap_or(u32::MAX);
+    fn of(item: &Item<'_>) -> Candidate {
         let slots = slots(item.facts.attrs);
-        let mut why = match slots.checked_sub(plain) {
-            Some(free) if free > 0 => format!("{free} slots free of {slots}"),
-            _ => format!("{plain} run in {slots} slots"),
-        };
-        if !reason.is_empty() {
-            why = format!("{why}, by {reason}");
-        }
-        Candidate { no: item.no, id: item.id, name: item.name.clone(), slots, plain, why }
+        Candidate { no: item.no, id: item.id, name: item.name.clone(), slots }
     }
 }
 
@@ -92,9 +80,8 @@ impl Kernel {
     ) -> Vec<Candidate> {
         // Sorts are stable: among equals this node comes first, then whoever was known first.
         let all = self.items(me, others).into_iter().filter(|item| item.facts.state == "up").collect();
-        let reason = query.shape.reason();
         let all = self.arrange(all, query, Some(Policy::USUAL));
-        all.iter().map(|item| Candidate::of(item, &reason)).collect()
+        all.iter().map(Candidate::of).collect()
     }
 
     /// Nodes, as they are put into an order.

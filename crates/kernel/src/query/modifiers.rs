@@ -5,11 +5,7 @@ use super::{
     policy::{POLICIES, Policy},
     term::Of,
 };
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 use op::{Errno, Error, Result, parse_span};
 
@@ -166,16 +162,6 @@ impl Shape {
             || self.spread.is_some()
             || self.near.is_some()
             || self.policy.is_some()
-    }
-
-    /// As `why` says it.
-    pub(super) fn reason(&self) -> String {
-        let mut all: Vec<String> = Vec::new();
-        all.extend(self.policy.map(|policy| Modifier::Policy(policy).text()));
-        all.extend(self.near.iter().map(|path| format!("near={path}")));
-        all.extend(self.sort.iter().map(|(key, down)| Modifier::Sort(key.to_string(), *down).text()));
-        all.extend(self.spread.iter().map(|key| format!("spread={key}")));
-        all.join(", ")
     }
 }
 
