@@ -88,6 +88,27 @@ fn a_put_that_is_given_up_or_loses_its_link_holds_nothing() {
 }
 
 #[test]
+fn a_put_waits_for_the_way_to_where_it_is_had_from() {
+    let mut cloud = cloud(&[None, Some(0), Some(1)]);
+    let data = bytes(3_000_000, 8);
+    let what = put(&mut cloud, 2, &data);
+    let who = cloud.connect(0, "ericvh");
+    let fid = cloud.open(who, "net/n0/ctl", BOTH).unwrap();
+    let line = format!("put {what} /tmp/x from=n2\n");
+    let tag = cloud.ask(who, Op::Write { fid, offset: 0, data: line.into_bytes() });
+    cloud.run(Duration::from_millis(3));
+    // The node in the middle looks for it above, where it may have gone, and there it is had from the middle.
+    cloud.block(1, 2);
+    cloud.run(Duration::from_secs(6));
+    assert!(cloud.waits(who, tag));
+    cloud.heal();
+    cloud.run(SETTLED);
+    assert!(matches!(cloud.reply(who, tag), Some(Reply::Wrote(_))));
+    assert!(cloud.hosts[0].files.get("tmp/x") == Some(&data[..]));
+    cloud.check();
+}
+
+#[test]
 fn who_offers_no_files_is_put_none_and_the_others_are() {
     let mut cloud = Cloud::new(1);
     cloud.add(Plan::named("n0"));
