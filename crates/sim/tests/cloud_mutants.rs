@@ -3,8 +3,8 @@
 
 use sim::{
     cloud::{
-        groups,
-        mutants::{Fault, GroupFault},
+        flows, groups,
+        mutants::{Fault, FlowFault, GroupFault},
         play::Stage,
         seeds,
     },
@@ -102,5 +102,18 @@ const GROUP_SEEDS: Range<u64> = 1_000..1_100;
 fn every_broken_rule_of_groups_is_found() {
     all_are_found(GroupFault::ALL, |fault| {
         by_seed(GROUP_SEEDS, is_found_by(fault), |seed| drop(groups::run(seed, fault.wrap())))
+    });
+}
+
+#[test]
+fn every_broken_rule_of_flows_is_found() {
+    all_are_found(FlowFault::ALL, |fault| {
+        let reasons: &[&str] = match fault {
+            FlowFault::FeedsTwice | FlowFault::LosesAByte => &["took something else", "took all"],
+            FlowFault::TearsARecord => {
+                &["nobody wrote", "in order", "to the byte", "no tag", "is no rank", "frame", "equal outputs"]
+            }
+        };
+        by_seed(GROUP_SEEDS, reasons, |seed| drop(flows::run(seed, fault.wrap())))
     });
 }

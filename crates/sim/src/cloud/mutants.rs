@@ -1,7 +1,9 @@
 //! Kernels of a cloud that are broken on purpose, one way each: what checks clouds must find every one of them.
 
+mod flows;
 mod groups;
 
+pub use flows::FlowFault;
 pub use groups::GroupFault;
 
 use super::Wrap;
