@@ -1,8 +1,10 @@
-//! A look at a thousand nodes: what is read of all of them at once, from memory and cold, and what that says on each link.
+//! A look at a thousand nodes, and at ten thousand: what is read of all of them at once, from memory and cold, and what that says
+//! on each link. A thousand are real nodes with real links; ten thousand are the kernels alone, in this process.
 
 use crate::Run;
 use crate::cloud::{Cloud, text};
 use crate::cost::Meter;
+use crate::many::Many;
 use crate::peers;
 use crate::remote::figure;
 use crate::table::{Better, Outcome, Racer, Sample, Who, race};
@@ -97,7 +99,61 @@ pub(crate) fn aggregate(run: &Run) -> Outcome<()> {
     table.promise("1,000 nodes ≤ 3 ms from memory", memory, |x| x <= 3.0);
     table.promise("1,000 nodes ≤ 60 ms cold", cold, |x| x <= 60.0);
     table.show(run.smoke)?;
-    messages(run, &cloud)
+    messages(run, &cloud)?;
+    drop(cloud);
+    kernels(run)
+}
+
+/// `query/os=linux/status` over kernels alone: with terms that nobody asked before, and from memory; and the messages that the busiest link
+/// carries for it.
+fn kernels(run: &Run) -> Outcome<()> {
+    let counts = if run.smoke { [25, 600] } else { [1_000, 10_000] };
+    let mut tables = Vec::new();
+    for count in counts {
+        let mut many = Many::new(count);
+        let mut asked = 0;
+        let mut look = |at: usize, cold: bool| -> Outcome<Sample> {
+            let meter = Meter::start(&[]);
+            asked += 1;
+            let new = if cold { format!("cpus!={}/", 1_000 + asked) } else { String::new() };
+            many.most_said();
+            let lines = many.read(at, &format!("query/os=linux/{new}status"))?;
+            if lines != count {
+                return Err(format!("{lines} rows of {count}").into());
+            }
+            let values = vec![meter.seconds() * 1e3, many.most_said() as f64];
+            Ok(Sample { values, cpu_us: meter.cpu_us(1) })
+        };
+        let look = std::cell::RefCell::new(&mut look);
+        let racer = |name: &str, at: usize, cold: bool| {
+            let look = &look;
+            Racer::new(Who::Us, format!("{name}, {count}"), move || (look.borrow_mut())(at, cold))
+        };
+        let racers = vec![
+            racer("at the root, cold", 0, true),
+            racer("at the root, from memory", 0, false),
+            racer("at a leaf, cold", count - 1, true),
+            racer("at a leaf, from memory", count - 1, false),
+        ];
+        let columns = [("ms", Better::Less), ("messages, most on a link", Better::Less)];
+        let title = format!("query/os=linux/status over {count} kernels in one process, no IO");
+        let mut table = race("aggregate", title, &columns, run.repeats * 2, racers);
+        let (cold, memory) = (table.value("at a leaf, cold", 0), table.value("at the root, from memory", 0));
+        if count == 10_000 {
+            table.promise("10,000 nodes ≤ 600 ms cold", cold, |x| x <= 600.0);
+        } else {
+            table.promise("1,000 nodes ≤ 60 ms cold", cold, |x| x <= 60.0);
+            table.promise("1,000 nodes ≤ 3 ms from memory", memory, |x| x <= 3.0);
+        }
+        tables.push(table.value("at a leaf, cold", 1));
+        table.show(run.smoke)?;
+    }
+    match tables[..] {
+        [few, many] if few < many => {
+            Err(format!("a link carries {few} messages, and {many} for more nodes").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same by a program that asks each node, here a local command for each.

@@ -21,6 +21,7 @@ mod flow;
 mod idle;
 mod lanes;
 mod local;
+mod many;
 mod members;
 mod peers;
 mod query;
@@ -72,7 +73,11 @@ const BENCHES: &[Bench] = &[
     Bench { name: "members", doc: "2,048 × date over 64 daemons, output collected", run: members::members },
     Bench { name: "flow", doc: "bytes of eight daemons merged, and dealt to them", run: flow::flow },
     Bench { name: "deaf", doc: "status while 10,000 members of a group start", run: deaf::deaf },
-    Bench { name: "aggregate", doc: "a look at all of 1,000 nodes", run: aggregate::aggregate },
+    Bench {
+        name: "aggregate",
+        doc: "a look at all of 1,000 nodes, and of 10,000 kernels",
+        run: aggregate::aggregate,
+    },
     Bench { name: "query", doc: "ls of a query over 10,000 nodes that change", run: query::query },
     Bench { name: "send", doc: "16 MiB of program to 64 nodes, and started there", run: send::send },
     Bench { name: "idle", doc: "a node with 100 children and nothing to do", run: idle::idle },
