@@ -22,6 +22,8 @@ pub(super) struct Files {
     pub(super) stdin: Fid,
     /// stdout and stderr.
     pub(super) out: [Fid; 2],
+    /// What is answered to their opening says in which life each is.
+    pub(super) opened: [Tag; 2],
     pub(super) wait: Fid,
 }
 
@@ -42,12 +44,12 @@ impl Flight {
     /// Clones a session in a place and makes it ready. With `alone`, nothing of it is opened but `ctl`.
     pub(super) fn send(node: &mut Connection, place: &On, env: &[u8], alone: bool) -> Flight {
         let mut setup = Vec::new();
-        let ctl = open(node, ROOT, &[&place.dir, "clone"], BOTH, &mut setup);
+        let (ctl, _) = open(node, ROOT, &[&place.dir, "clone"], BOTH, &mut setup);
         let id = node.send(Op::Read { fid: ctl, offset: 0, count: 256, wait: true });
         let mut flight = Flight { files: None, info: None, setup, id, ctl };
         let setup = &mut flight.setup;
         if !env.is_empty() {
-            let file = open(node, ctl, &["..", "env"], WRITE, setup);
+            let (file, _) = open(node, ctl, &["..", "env"], WRITE, setup);
             let piece = node.max_io() as usize;
             for (at, data) in env.chunks(piece).enumerate() {
                 let offset = (at * piece) as u64;
@@ -56,7 +58,7 @@ impl Flight {
             // It stays open: a clunk would give up a write that another node has not answered yet.
         }
         if alone {
-            let fid = open(node, ctl, &["..", "info.json"], READ, setup);
+            let (fid, _) = open(node, ctl, &["..", "info.json"], READ, setup);
             let count = node.max_io();
             flight.info = Some(node.send(Op::Read { fid, offset: 0, count, wait: true }));
         } else {
@@ -81,20 +83,27 @@ impl Files {
     /// Opens the files of the session whose `ctl` is open.
     pub(super) fn open(node: &mut Connection, ctl: Fid, setup: &mut Vec<Tag>) -> Files {
         let mut file = |name, access| open(node, ctl, &["..", name], access, setup);
-        let out = [file("stdout", READ), file("stderr", READ)];
-        Files { ctl, out, wait: file("wait.json", READ), stdin: file("stdin", WRITE) }
+        let [(out, opened), (err, err_opened)] = [file("stdout", READ), file("stderr", READ)];
+        let ((wait, _), (stdin, _)) = (file("wait.json", READ), file("stdin", WRITE));
+        Files { ctl, out: [out, err], opened: [opened, err_opened], wait, stdin }
     }
 
     /// Opens the files of a session that was started over an earlier connection.
     pub(super) fn again(node: &mut Connection, session: &str, setup: &mut Vec<Tag>) -> Files {
-        let ctl = open(node, ROOT, &[session, "ctl"], BOTH, setup);
+        let (ctl, _) = open(node, ROOT, &[session, "ctl"], BOTH, setup);
         Files::open(node, ctl, setup)
     }
 }
 
-fn open(node: &mut Connection, from: Fid, names: &[&str], access: Access, setup: &mut Vec<Tag>) -> Fid {
+fn open(
+    node: &mut Connection,
+    from: Fid,
+    names: &[&str],
+    access: Access,
+    setup: &mut Vec<Tag>,
+) -> (Fid, Tag) {
     let (fid, walked) = node.walk(from, &names.join("/"));
-    setup.push(walked);
-    setup.push(node.send(Op::Open { fid, access }));
-    fid
+    let opened = node.send(Op::Open { fid, access });
+    setup.extend([walked, opened]);
+    (fid, opened)
 }

@@ -3,7 +3,7 @@
 
 use crate::home::{Home, ended, eventually, signal};
 use crate::reduce::Chain;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 /// What a daemon may ever have had of memory, in MiB, whatever goes through it: records that wait are bounded by 64 MiB in all.
@@ -253,4 +253,33 @@ fn of_a_node_that_is_killed_while_stdin_is_dealt_out_it_is_known_what_came() {
     assert_eq!(short.len(), 2, "the others have all: {next:?} {}", run.err);
     assert_eq!(run.status, 125, "{}", run.err);
     assert!(run.err.contains("stdin of ranks"), "{}", run.err);
+}
+
+#[test]
+fn an_output_that_is_collected_anew_is_not_put_behind_what_was_shown_of_it() {
+    let home = Home::up();
+    assert_eq!(home.run(&["write", "self/ctl", "label slots=2"]).status, 0);
+    let go = home.dir.path().join("go");
+    let script =
+        format!("echo {{rank}}-a; until [ -e {} ]; do sleep 0.05; done; echo {{rank}}-b", go.display());
+    let args = ["run", "-n", "2", "--", "sh", "-c", &script];
+    let mut child = home.uem(&args).stdin(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    while shown.lines().count() < 2 {
+        assert!(out.read_line(&mut shown).unwrap() > 0, "each writes its first line");
+    }
+    signal(home.pid(), "KILL");
+    std::fs::write(&go, "").unwrap();
+    let run = ended(child);
+    let mut more = String::new();
+    out.read_to_string(&mut more).unwrap();
+    assert_eq!((run.status, more.as_str()), (125, ""), "{}", run.err);
+    assert!(run.err.contains("collects stdout anew"), "{}", run.err);
+    let id = run.err.split("uem logs ").nth(1).unwrap().split(';').next().unwrap();
+    let all = home.run(&["logs", id]);
+    let mut lines: Vec<&str> = all.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["0-a", "0-b", "1-a", "1-b"], "{}", all.err);
+    assert_eq!(home.run(&["write", &format!("self/{id}/ctl"), "free"]).status, 0);
 }

@@ -56,6 +56,14 @@ impl Mode {
         }
     }
 
+    /// Whether a node that collects it anew says the same bytes, since they have their order.
+    pub(super) fn has_order(&self) -> bool {
+        match self {
+            Mode::Fold | Mode::Rank | Mode::Diff => true,
+            Mode::Lines | Mode::Tag | Mode::Reduce(_) | Mode::Frames => false,
+        }
+    }
+
     /// What is made here of the frames that come; `None`: bytes are shown as they come.
     pub(super) fn layout(&self, by_node: bool) -> Option<Layout> {
         match self {

@@ -4,11 +4,12 @@ use super::{About, File, Follow, Want};
 use crate::failure::{Failure, say};
 use crate::on::On;
 use crate::run::flight::Files;
+use crate::run::group::frames::Frames;
 use crate::run::group::labels::Labels;
 use crate::run::group::tally;
 use crate::run::{cannot_start, not_made, reply_text};
 use crate::tree;
-use op::{Errno, Reply};
+use op::{Errno, Error, Reply};
 use std::time::SystemTime;
 
 impl Follow<'_> {
@@ -17,13 +18,17 @@ impl Follow<'_> {
             return Ok(()); // not the node's word; see `come_back`
         }
         match (want, reply) {
-            (Want::Setup, Reply::Failed(error)) => return Err(not_made(&mut self.node, &On::here(), error)),
+            (Want::Setup | Want::Opened(_), Reply::Failed(error)) => {
+                return Err(not_made(&mut self.node, &On::here(), error));
+            }
             (Want::Id, reply) => self.id = Some(reply_text(reply)).filter(|id| !id.is_empty()),
             // They had been started before the node died.
             (Want::Exec, Reply::Failed(error)) if error.errno == Errno::BUSY => self.have_started(),
             // Some could not be started: that is how they ended.
             (Want::Exec, Reply::Failed(error)) => self.read(About::Size(error)),
             (Want::Exec, _) => self.have_started(),
+            (Want::Opened(at), Reply::Opened(qid, _)) => self.opened(at, qid.version),
+            (Want::Out(at), _) if self.outputs[at].over => {}
             (Want::Out(at), Reply::Data(data)) => self.got_output(at, data)?,
             (Want::Wait, Reply::Data(data)) => self.got_wait(&data)?,
             // What came before it is shown, and it is said at the end.
@@ -42,7 +47,7 @@ impl Follow<'_> {
             }
             (Want::Fed(bytes), reply) => self.fed(bytes, matches!(reply, Reply::Failed(_))),
             (Want::Out(_) | Want::Wait, _) => return Err(Errno::PROTO.into()),
-            (Want::Setup | Want::Told, _) => {}
+            (Want::Setup | Want::Opened(_) | Want::Told, _) => {}
         }
         Ok(())
     }
@@ -56,8 +61,10 @@ impl Follow<'_> {
         self.started = true;
         if self.files.is_none() {
             let mut setup = Vec::new();
-            self.files = Some(Files::open(&mut self.node, self.ctl, &mut setup));
+            let files = Files::open(&mut self.node, self.ctl, &mut setup);
             self.wants.extend(setup.into_iter().map(|tag| (tag, Want::Setup)));
+            self.wants.extend((0..2).map(|at| (files.opened[at], Want::Opened(at))));
+            self.files = Some(files);
             self.read_wait();
         }
     }
@@ -110,6 +117,28 @@ impl Follow<'_> {
         {
             nodes.insert(rank, node.into());
         }
+    }
+
+    /// What comes of a node that was started again may have another order: it is not put behind what is shown already. The group is kept
+    /// then, so that all of it can be had.
+    fn opened(&mut self, at: usize, life: u32) {
+        let has_order = self.plan.modes[at].has_order();
+        let out = &mut self.outputs[at];
+        let same = out.life.replace(life).is_none_or(|before| before == life);
+        if same || has_order || out.over || out.offset == 0 {
+            return;
+        }
+        out.over = true;
+        if let Some((frames, _)) = &mut out.made {
+            *frames = Frames::default();
+        }
+        let name = ["stdout", "stderr"][at];
+        let id = self.id.clone().unwrap_or_default();
+        let cause = format!(
+            "the node was started again, and collects {name} anew, where records may have another order: what is shown of it ends in the middle. All of it: uem logs {id}; the group is kept until `free` is written to its ctl"
+        );
+        self.flawed = Some(Error::new(Errno::STALE, cause));
+        self.tell("keep");
     }
 
     pub(super) fn got_output(&mut self, at: usize, data: Vec<u8>) -> Result<(), Failure> {

@@ -38,7 +38,9 @@ enum Want {
     Setup,
     Id,
     Exec,
-    /// A read of stdout or stderr.
+    /// stdout or stderr is opened.
+    Opened(usize),
+    /// A read of it.
     Out(usize),
     Wait,
     /// A file that is read to its end.
@@ -83,6 +85,8 @@ struct Output {
     outlet: Outlet,
     /// Where the next read begins.
     offset: u64,
+    /// Which life of it is read: in another one it may have another order.
+    life: Option<u32>,
     reading: bool,
     over: bool,
     /// What is made of it here; `None`: it is shown as it comes.
@@ -150,6 +154,7 @@ impl<'a> Follow<'a> {
         let output = |fd, mode: &Mode| Output {
             outlet: Outlet::new(fd),
             offset: 0,
+            life: None,
             reading: false,
             over: false,
             made: mode.layout(by_node).map(|layout| (Frames::default(), layout)),
@@ -362,6 +367,7 @@ impl<'a> Follow<'a> {
         self.files = self.started.then_some(files);
         self.node = node;
         self.wants = setup.into_iter().map(|tag| (tag, Want::Setup)).collect();
+        self.wants.extend((0..2).map(|at| (files.opened[at], Want::Opened(at))));
         if self.feed.as_ref().is_some_and(|feed| !feed.is_settled()) {
             self.tell("free");
             let cause =
