@@ -10,10 +10,29 @@ use super::{
     share::{BOTH, Share, Step},
 };
 use crate::{Kernel, Lane, LinkId, far::Purpose, limits, session::Session};
-use alloc::{collections::BTreeSet, format, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 use op::{Errno, Error, Mono, NodeId, Reply, SessionId};
 
 impl Kernel {
+    /// Why a share cannot be asked.
+    pub(super) fn why_cut(&self, share: &Share) -> Error {
+        let down =
+            self.node_no(share.peer).filter(|no| self.cloud.known(*no).is_some_and(|k| k.down.is_some()));
+        match down {
+            Some(no) => self.is_down(no),
+            None if share.up => self.no_parent(),
+            None => Error::new(Errno::HOSTUNREACH, format!("{} cannot be reached", share.name)),
+        }
+    }
+
+    /// When a share is given up, in words.
+    pub(super) fn when_lost(&self, share: &Share) -> String {
+        match share.deadline {
+            Some(at) => format!("in {} s", at.since(self.clock.mono).as_secs()),
+            None => "never, since it is kept".into(),
+        }
+    }
+
     /// A link is gone: what was held over it has its lease to come back.
     pub(crate) fn shares_cut(&mut self, link: LinkId) {
         let held = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link);
@@ -154,7 +173,7 @@ impl Kernel {
     }
 
     /// How long a group has that is cut off from whoever holds it, as a word of `until`.
-    pub(super) fn time_left(&self, session: &Session) -> Option<alloc::string::String> {
+    pub(super) fn time_left(&self, session: &Session) -> Option<String> {
         session.ends().map(|at| format!("{}ms", at.since(self.clock.mono).as_millis()))
     }
 

@@ -287,25 +287,6 @@ impl Kernel {
         self.node_no(share.peer)
     }
 
-    /// Why a share cannot be asked.
-    pub(super) fn why_cut(&self, share: &Share) -> Error {
-        let down =
-            self.node_no(share.peer).filter(|no| self.cloud.known(*no).is_some_and(|k| k.down.is_some()));
-        match down {
-            Some(no) => self.is_down(no),
-            None if share.up => self.no_parent(),
-            None => Error::new(Errno::HOSTUNREACH, format!("{} cannot be reached", share.name)),
-        }
-    }
-
-    /// When a share is given up, in words.
-    pub(super) fn when_lost(&self, share: &Share) -> String {
-        match share.deadline {
-            Some(at) => format!("in {} s", at.since(self.clock.mono).as_secs()),
-            None => "never, since it is kept".into(),
-        }
-    }
-
     /// A share that nobody wants any more: it is closed, and frees itself by that.
     pub(super) fn close_share(&mut self, share: Share) {
         if let Some((link, fid)) = share.at.filter(|_| share.refused.is_none()) {

@@ -126,9 +126,7 @@ impl Kernel {
                         let rolls = k.sessions.get(&id).and_then(|s| s.live.as_ref()).is_some_and(|l| l.roll);
                         let goes_on = if rolls { None } else { collect.merge.again(source) };
                         match goes_on {
-                            Some(from_the_start) => {
-                                share.offset = if from_the_start { 0 } else { share.offset }
-                            }
+                            Some(start_over) => share.offset = if start_over { 0 } else { share.offset },
                             None => {
                                 let ranks = collect.merge.ranks_of(source);
                                 k.end_share(collect, source);

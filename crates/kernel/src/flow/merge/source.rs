@@ -214,7 +214,7 @@ impl Source {
                 rest: Vec::new(),
             });
         }
-        share.from_the_start();
+        share.start_over();
         true
     }
 
@@ -223,7 +223,7 @@ impl Source {
         let Intake::Frames(share) = &mut self.intake else { return false };
         let rewinds = core::mem::take(&mut share.rewind);
         if rewinds {
-            share.from_the_start();
+            share.start_over();
         }
         rewinds
     }
@@ -235,7 +235,7 @@ impl Source {
         share.resume.take()?;
         let open = share.open.take()?;
         share.ended.union_with(&open);
-        share.from_the_start();
+        share.start_over();
         self.add(open.clone(), Vec::new(), Mark::End);
         Some(open)
     }
@@ -277,7 +277,7 @@ pub(super) fn cut(ranks: &RankSet) -> String {
 }
 
 impl Frames {
-    fn from_the_start(&mut self) {
+    fn start_over(&mut self) {
         self.decoder = Decoder::default();
         self.known.clone_from(&self.received);
         self.known_ends.clone_from(&self.ended);
