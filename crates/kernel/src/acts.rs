@@ -262,10 +262,12 @@ pub(crate) fn free(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> R
 impl Kernel {
     fn set_life(&mut self, id: SessionId, change: impl FnOnce(&mut crate::session::Life)) -> Result<Step> {
         let session = self.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+        let ends = session.ends();
         change(&mut session.life);
         self.touch(id);
         self.settle_life(id);
         self.shares_let(id);
+        self.goes_on(id, ends);
         Ok(Step::Done)
     }
 }
@@ -293,12 +295,14 @@ pub(crate) fn until(k: &mut Kernel, id: SessionId, _: Uid, words: Words<'_>) -> 
         _ => return Err(usage("until")),
     };
     let session = k.sessions.get_mut(&id).ok_or_else(|| gone(id))?;
+    let ends = session.ends();
     session.life.by_word = true;
     // Who is cut off itself cannot give what it has not got.
     let at = at.map(|at| session.expires.map_or(at, |ends| ends.min(at)));
     if session.life.kill_on_close {
         k.set_timer(id, crate::life::Timer::Lease, at);
     }
+    k.goes_on(id, ends);
     k.touch(id);
     Ok(Step::Done)
 }

@@ -65,7 +65,7 @@ pub(crate) struct Known {
     /// It has told how it does.
     has_load: bool,
     /// Of several that have it below them, the one with the greatest term is right.
-    term: u64,
+    pub(crate) term: u64,
     /// Others that have it too, by the links that lead to them.
     others: BTreeMap<LinkId, Claim>,
 }

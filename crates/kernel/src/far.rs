@@ -146,6 +146,8 @@ pub(crate) enum Purpose {
     Part { client: ClientId, fid: Fid, part: u64, read: bool },
     /// A share of a group, and what of it.
     Share { group: SessionId, share: u64, step: ShareStep },
+    /// What a freed group left there.
+    Behind { no: u64, step: crate::group::BehindStep },
     /// A file of a share that bytes go through.
     Flow { group: SessionId, end: crate::flow::End },
     /// A line that a set's members run too; only the write's answer counts, or the first failure before it.

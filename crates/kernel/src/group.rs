@@ -14,6 +14,7 @@
 //! ended, or cannot run any more: a share whose link broke ends its members after its lease, and is waited for longer than that.
 
 mod acts;
+mod behind;
 mod change;
 mod ends;
 mod heard;
@@ -25,6 +26,7 @@ mod show;
 mod tell;
 
 pub(crate) use acts::{member, res, run};
+pub(crate) use behind::BehindStep;
 pub(crate) use change::{grow, replace, shrink};
 pub(crate) use plan::Begun;
 pub(crate) use share::Step as ShareStep;
@@ -139,10 +141,14 @@ pub(crate) struct Groups {
     next_share: u64,
     /// Those that have shares. A link that goes or comes says nothing to any other session, however many are kept.
     sharing: BTreeSet<SessionId>,
+    /// What was left at other nodes by groups that were freed.
+    behind: behind::AllBehind,
     /// When shares that are cut off are given up.
     deadlines: BTreeSet<(Mono, SessionId, u64)>,
     /// Some share is cut off.
     cut: bool,
+    /// Some share is held through another node.
+    beyond: bool,
     /// When shares that are out of reach are looked for again, and room for who could not be told of its node.
     look_at: Option<Mono>,
 }
@@ -262,6 +268,13 @@ impl Kernel {
         }
     }
 
+    /// A rank is given back, and with it what was made for it before: after a restart one of those would be taken for its member.
+    pub(crate) fn free_earlier(&mut self, group: SessionId, rank: u32) {
+        let Some(group) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
+        let earlier = group.earlier.get(&rank).cloned().unwrap_or_default();
+        earlier.into_iter().for_each(|member| self.free(member));
+    }
+
     /// A member is freed, and is none from now on: another may take its rank.
     fn let_go(&mut self, group: SessionId, rank: u32, member: SessionId) {
         if let Some(session) = self.sessions.get_mut(&group) {
@@ -279,11 +292,11 @@ impl Kernel {
     fn give_all_back(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let members: Vec<SessionId> = session.members.values().copied().collect();
-        let group = session.group.take();
+        let (group, owner) = (session.group.take(), session.owner);
         for member in members {
             self.free(member);
         }
-        group.into_iter().for_each(|group| self.group_freed(id, *group));
+        group.into_iter().for_each(|group| self.group_freed(id, *group, owner));
         // What the journal knows of it is nothing from here on.
         self.append(format!("nogroup {}", id.0).into_bytes());
         self.group_changed(id);
@@ -303,7 +316,10 @@ impl Kernel {
     /// Tells a line to the shares that have some of these ranks; `None` if none has.
     pub(crate) fn share_fan(&mut self, id: SessionId, ranks: Option<&RankSet>, line: &[u8]) -> Option<u64> {
         let group = self.group(id)?;
+        // Nobody would find one that is kept and whose number was never heard: it is told when that is known.
+        let keeps = line.trim_ascii().strip_prefix(b"try ").unwrap_or(line).trim_ascii() == b"keep";
         let known = group.shares.iter().filter(|(_, share)| share.refused.is_none());
+        let known = known.filter(|(_, share)| !keeps || share.id.is_some());
         let mut told: Vec<(u64, Vec<u8>)> = Vec::new();
         for (no, share) in known {
             match ranks.map(|ranks| ranks.intersection(&share.ranks)) {

@@ -583,8 +583,9 @@ impl Kernel {
             }
         }
         session.cut_off |= self.cut_off;
-        if session.holders == 0 && session.life.kill_on_close && session.cut_off {
-            // Nobody has closed it: its link broke. Whoever had it has the lease to come back.
+        if session.holders == 0 && session.life.kill_on_close && (session.cut_off || session.life.by_word) {
+            // Nobody has closed it: its link broke. Whoever had it has the lease to come back. Where a node is between the two, the link
+            // that broke is not ours, and looks like a close; so a share is given back by `free` only.
             let (ends, at) = (session.ends(), session.lease_from(self.clock.mono));
             self.set_timer(id, Timer::Lease, Some(at));
             self.touch(id);
@@ -699,7 +700,7 @@ impl Kernel {
         self.keep_end(id);
         let mut session = self.sessions.remove(&id).expect("looked up above");
         if let Some(group) = session.group.take() {
-            self.group_freed(id, *group);
+            self.group_freed(id, *group, session.owner);
         }
         // First the journal: should the node die between the two, a spool is left over, and not a session whose
         // output is gone.
@@ -721,6 +722,7 @@ impl Kernel {
             group.members.remove(&rank);
             self.member_freed(of, rank);
             self.flow_gone(of, id);
+            self.free_earlier(of, rank);
             // It may have been the last that was busy.
             self.settle_life(of);
         } else if let Some((of, rank)) = session.member_of {
@@ -858,6 +860,7 @@ impl Kernel {
         lines.extend(self.cloud_lines());
         lines.extend(self.sessions.values().map(|session| self.session_line(session)));
         lines.extend(self.group_lines());
+        lines.extend(self.behind_lines());
         lines.extend(self.flow_lines());
         self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
         self.journal_len = 0;
@@ -899,6 +902,7 @@ impl Kernel {
             }
             None if self.recall_flow(line).is_some() => {}
             None if self.recall_cloud(line).is_some() || self.recall_group(line).is_some() => {}
+            None if self.recall_behind(line).is_some() => {}
             None => {
                 let shown = words::lossy(&line[..line.len().min(80)]);
                 let error =

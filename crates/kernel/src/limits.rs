@@ -43,6 +43,13 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// How much longer than its lease a share that is cut off is waited for: it notices later than this end that its link broke, and
 /// its members have the grace to end.
 pub const LOST: Duration = Duration::from_secs(15);
+/// Kept shares of freed groups that a node remembers, since they could not be told; and for how long; and how soon one is told again
+/// that could not be.
+pub const BEHIND: usize = 1024;
+/// See [`BEHIND`].
+pub const BEHIND_FOR: Duration = Duration::from_secs(30 * 86_400);
+/// See [`BEHIND`].
+pub const BEHIND_AGAIN: Duration = Duration::from_secs(15);
 /// Between a polite and a final signal.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How old a node's measurements may be when they are shown.

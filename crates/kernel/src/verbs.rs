@@ -203,7 +203,7 @@ pub static VERBS: &[Verb] = &[
         name: "until",
         usage: "[SECONDS]",
         run: Run::Session { act: acts::until, reach: Reach::Whole },
-        doc: "with `killonclose`: end and free it after that, held or not, unless `until` takes it back; once cut off, it is not enough to open it again. How a node tells another that it is itself cut off.",
+        doc: "with `killonclose`: end and free it after that, held or not, unless `until` takes it back; once cut off, it is not enough to open it again, and it is no end of it to close it: `free` is. How a node tells another that it is itself cut off.",
         example: "until 60",
     },
     Verb {

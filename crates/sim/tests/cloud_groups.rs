@@ -27,6 +27,7 @@ const MUST_HAPPEN: &[&str] = &[
     "ends of ranks judged",
     "groups for which there was no room",
     "groups judged",
+    "groups of which nothing could be lost",
     "links broke with requests under way",
     "machines lost",
     "nodes that were cut off and killed more than once",

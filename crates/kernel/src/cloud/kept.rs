@@ -3,7 +3,7 @@
 use super::{Known, NodeNo, is_node_name, quoted};
 use crate::{Kernel, LinkId, event::Attr, words};
 use alloc::{format, string::String, vec::Vec};
-use op::{Errno, Error, Result, Uid};
+use op::{Errno, Error, NodeId, Result, Uid};
 
 impl Kernel {
     pub(super) fn journal_node(&mut self, no: NodeNo) {
@@ -113,7 +113,8 @@ impl Kernel {
             );
             return Err(Error::new(Errno::PERM, cause));
         }
-        self.forget_below(no);
+        let forgotten = self.forget_below(no);
+        forgotten.into_iter().for_each(|id| self.shares_left(id));
         Ok(())
     }
 
@@ -128,17 +129,18 @@ impl Kernel {
         self.shares_left(id);
     }
 
-    /// Forgets a node that cannot be reached, with what is known to be below it.
-    pub(super) fn forget_below(&mut self, no: NodeNo) {
-        let mut left = alloc::vec![no];
+    /// Forgets a node that cannot be reached, with what is known to be below it; which they were. They may be elsewhere in the cloud.
+    pub(super) fn forget_below(&mut self, no: NodeNo) -> Vec<NodeId> {
+        let (mut left, mut forgotten) = (alloc::vec![no], Vec::new());
         while let Some(no) = left.pop() {
             let Some(id) = self.cloud.known(no).map(|known| known.id) else { continue };
             let below = self.cloud.nodes.iter().filter(|(_, k)| k.parent == id && k.via.is_none());
             left.extend(below.map(|(no, _)| *no));
             self.journal_gone(no);
             self.cloud.forget(no);
-            self.shares_left(id);
+            forgotten.push(id);
         }
+        forgotten
     }
 }
 

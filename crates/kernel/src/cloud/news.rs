@@ -97,7 +97,7 @@ impl Kernel {
         }
         let links: Vec<LinkId> = known.via.into_iter().chain(known.others.keys().copied()).collect();
         match links.is_empty() {
-            true => self.forget_below(no),
+            true => drop(self.forget_below(no)),
             false => links.into_iter().for_each(|link| self.tell(link, format!("moved {id} {term}\n"))),
         }
         Some(())

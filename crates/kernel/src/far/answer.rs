@@ -123,6 +123,7 @@ impl Kernel {
             }
             Purpose::Part { client, fid, part, read } => self.part_answered(client, fid, part, read, reply),
             Purpose::Share { group, share, step } => self.share_answered(link, group, share, step, reply),
+            Purpose::Behind { no, step } => self.behind_answered(link, no, step, &reply),
             Purpose::Flow { group, end } => self.flow_answered(link, group, end, reply),
             Purpose::Fan { fan, last } => self.fan_answered(link, fan, last, reply),
             Purpose::Fetch(chunk) => self.chunk_answered(link, chunk, reply),

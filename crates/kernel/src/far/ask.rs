@@ -73,7 +73,7 @@ impl Kernel {
     }
 
     /// Walks a fid for what is asked of it next. So many names are walked from the root by then.
-    pub(super) fn lead_there(
+    pub(crate) fn lead_there(
         &mut self,
         link: LinkId,
         lane: Lane,
@@ -153,6 +153,7 @@ impl Kernel {
             | Purpose::Flush { .. }
             | Purpose::Part { .. }
             | Purpose::Share { .. }
+            | Purpose::Behind { .. }
             | Purpose::Flow { .. }
             | Purpose::Fan { .. }
             | Purpose::Fetch(_)

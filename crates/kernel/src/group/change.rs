@@ -87,6 +87,7 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
     for (rank, member) in here {
         k.let_go(id, rank, member);
     }
+    going.iter().for_each(|rank| k.free_earlier(id, rank));
     let group = k.group_mut(id).ok_or_else(|| gone(id))?;
     // Should they be taken again, they are others.
     let made = going.iter().filter(|rank| !group.queue.contains(*rank) || group.again(*rank) > 0);

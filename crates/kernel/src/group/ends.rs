@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::{borrow::Cow, format, vec::Vec};
 use core::time::Duration;
-use op::{Errno, Error, How, NodeId, SessionId, Usage};
+use op::{Errno, Error, How, NodeId, SessionId, Uid, Usage};
 
 impl Kernel {
     /// A session of this node that is a member has ended.
@@ -117,14 +117,17 @@ impl Kernel {
         }
     }
 
-    /// A group is freed: its shares follow by being closed.
-    pub(crate) fn group_freed(&mut self, id: SessionId, mut group: Group) {
+    /// A group is freed: its shares follow by being closed; those that may be kept, when they have said so.
+    pub(crate) fn group_freed(&mut self, id: SessionId, mut group: Group, owner: Uid) {
         self.groups.sharing.remove(&id);
         for node in core::mem::take(&mut group.placed).into_values() {
             self.give_slot_back(node);
         }
-        for share in core::mem::take(&mut group.shares).into_values() {
-            self.close_share(share);
+        for (no, share) in core::mem::take(&mut group.shares) {
+            if share.lease.is_none() && share.refused.is_none() {
+                self.leave_behind(no, &share, owner);
+            }
+            self.close_share(no, share);
         }
     }
 

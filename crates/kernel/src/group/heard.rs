@@ -58,6 +58,13 @@ impl Kernel {
             {
                 self.out_of_reach(group, no);
             }
+            // A link on the way broke; or it is gone, which its own node says.
+            (Step::Open { .. } | Step::Wait { .. }, Reply::Failed(error))
+                if error.errno == Errno::STALE && self.share_is_beyond(group, no, link) =>
+            {
+                self.ask_why_share(group, no, link);
+                self.out_of_reach(group, no);
+            }
             // Whoever is on the way there may know nothing of the node, or cannot reach it: nothing is known to be gone by that.
             (Step::Open { .. } | Step::Wait { .. }, Reply::Walked(qids))
                 if self.went_astray(group, no, link, &qids) =>
@@ -153,6 +160,10 @@ impl Kernel {
             if self.ask_size(group, no, fan) {
                 return;
             }
+        }
+        let stale = matches!(&reply, Reply::Failed(error) if error.errno == Errno::STALE);
+        if stale && link != LinkId::FILES && self.share_is_beyond(group, no, link) {
+            self.out_of_reach(group, no);
         }
         let reply = match reply {
             Reply::Failed(error) => {

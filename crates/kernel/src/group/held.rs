@@ -35,6 +35,7 @@ impl Kernel {
 
     /// A link is gone: what was held over it has its lease to come back.
     pub(crate) fn shares_cut(&mut self, link: LinkId) {
+        self.behind_cut(link);
         let held = |(_, share): &(&u64, &Share)| share.at.is_some_and(|(at, _)| at == link);
         let cut = self.sharing().flat_map(|(session, group)| {
             group.shares.iter().filter(held).map(move |(no, _)| (session.id, *no))
@@ -105,6 +106,8 @@ impl Kernel {
         let Some(share) = self.share_mut(group, no) else { return };
         let (at, wait) = (share.at.take(), share.wait.take());
         share.id = None;
+        // Nobody finds it again, kept or not.
+        share.lease.get_or_insert(limits::LEASE);
         if let Some((link, fid)) = at {
             self.clunk_there(link, Lane::Control, fid);
             wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
@@ -134,6 +137,10 @@ impl Kernel {
 
     /// Some node may be reached again: shares that are there are held again, and told what they may have missed.
     pub(crate) fn shares_back(&mut self) {
+        self.tell_behind();
+        if core::mem::take(&mut self.groups.beyond) {
+            self.look_beyond();
+        }
         if !self.groups.cut {
             return;
         }
@@ -142,7 +149,8 @@ impl Kernel {
             let keep = session.life.keep;
             let cut =
                 group.shares.iter().filter(|(_, s)| s.at.is_none() && s.refused.is_none() && s.id.is_some());
-            let (there, not): (Vec<_>, Vec<_>) = cut.partition(|(_, s)| self.share_route(s, keep).is_some());
+            let (there, not): (Vec<_>, Vec<_>) =
+                cut.partition(|(_, s)| self.route_to(s.peer, s.up || keep).is_some());
             still |= !not.is_empty();
             back.extend(there.into_iter().map(move |(no, _)| (session.id, *no)));
         }
@@ -150,6 +158,25 @@ impl Kernel {
         for (group, no) in back {
             self.hold_again(group, no);
         }
+    }
+
+    /// Shares that are held through other nodes: those whose node has taken a parent since, or is down, are not held any more.
+    fn look_beyond(&mut self) {
+        let beyond = self.sharing().flat_map(|(session, group)| {
+            group.shares.iter().map(move |(no, share)| (session.id, *no, share))
+        });
+        let beyond = beyond.filter(|(.., share)| share.is_held() && share.term.is_some());
+        let (well, cut): (Vec<_>, Vec<_>) = beyond
+            .map(|(id, no, share)| (id, no, self.known_term(share.peer) == share.term))
+            .partition(|(.., well)| *well);
+        self.groups.beyond = !well.is_empty();
+        cut.into_iter().for_each(|(id, no, _)| self.out_of_reach(id, no));
+    }
+
+    /// Which parent a node below has taken, if it can be reached.
+    fn known_term(&self, peer: NodeId) -> Option<u64> {
+        let known = self.node_no(peer).and_then(|no| self.cloud.known(no));
+        known.filter(|known| known.down.is_none()).map(|known| known.term)
     }
 
     fn hold_again(&mut self, group: SessionId, no: u64) {
@@ -163,13 +190,34 @@ impl Kernel {
         let Some(share) = self.share_mut(group, no) else { return };
         share.at = Some((link, fid));
         share.held_back = None;
-        let up = share.up;
+        let (up, peer) = (share.up, share.peer);
+        if self.share_is_beyond(group, no, link) {
+            let term = self.known_term(peer);
+            self.groups.beyond |= term.is_some();
+            self.share_mut(group, no).into_iter().for_each(|share| share.term = term);
+        }
         self.open_wait(group, no);
         self.flow_share_back(group, no);
         match up {
             true => drop(self.ask_size(group, no, None)),
             false => self.tell_again(group, no),
         }
+    }
+
+    /// A group that was cut off is held again: what it left meanwhile it does now.
+    pub(crate) fn goes_on(&mut self, id: SessionId, before: Option<Mono>) {
+        if before.is_none() || self.is_cut_off(id) {
+            return;
+        }
+        let below = self.group(id).into_iter().flat_map(|group| &group.shares);
+        let below = below.filter(|(_, share)| !share.up && share.is_held()).map(|(no, _)| *no);
+        below.collect::<Vec<_>>().into_iter().for_each(|no| self.tell_again(id, no));
+        self.look_for_room();
+    }
+
+    /// Whether nobody holds a group that is to be held: it makes nothing new until it is.
+    pub(super) fn is_cut_off(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.ends().is_some())
     }
 
     /// How long a group has that is cut off from whoever holds it, as a word of `until`.
@@ -185,6 +233,7 @@ impl Kernel {
         }
         let left = self.time_left(session).unwrap_or_default();
         self.tell_shares(id, format!("try until {left}").as_bytes());
+        self.goes_on(id, before);
     }
 
     /// A share can be asked again: it is told how it is held, whatever it may have missed of that.
@@ -216,6 +265,7 @@ impl Kernel {
     pub(super) fn out_of_reach(&mut self, group: SessionId, no: u64) {
         let Some(share) = self.share_mut(group, no) else { return };
         let (at, wait) = (share.at.take(), share.wait.take());
+        share.term = None;
         self.give_it_time(group, no);
         if let Some((link, fid)) = at {
             self.clunk_there(link, Lane::Control, fid);
@@ -238,6 +288,7 @@ impl Kernel {
             self.flows_again();
             self.look_for_room();
         }
+        self.tell_behind();
         while let Some(&(at, group, no)) = self.groups.deadlines.first()
             && at <= self.clock.mono
         {
@@ -253,7 +304,8 @@ impl Kernel {
     }
 
     pub(crate) fn next_share_deadline(&self) -> Option<Mono> {
-        self.groups.deadlines.first().map(|(at, ..)| *at).into_iter().chain(self.groups.look_at).min()
+        let first = self.groups.deadlines.first().map(|(at, ..)| *at);
+        first.into_iter().chain(self.groups.look_at).chain(self.next_behind()).min()
     }
 
     /// A node is no part of the cloud any more: what was kept there is lost.
@@ -268,6 +320,7 @@ impl Kernel {
             let error = Error::new(Errno::HOSTUNREACH, format!("{name} has left the cloud"));
             self.share_refused(id, no, error);
         }
+        self.behind_left(peer);
     }
 
     /// After a restart: every share is to be found again.

@@ -250,7 +250,7 @@ impl Kernel {
                 continue;
             };
             let room = group.room();
-            if room == 0 {
+            if room == 0 || self.is_cut_off(id) {
                 continue;
             }
             let picks = match self.next_picks(group, room, (!everywhere).then_some(&freed)) {

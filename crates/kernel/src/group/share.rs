@@ -27,6 +27,8 @@ pub(crate) struct Share {
     pub(super) at: Option<(LinkId, Fid)>,
     /// How often it was opened again: an answer to an earlier time says nothing of this one.
     pub(super) times: u64,
+    /// Which parent its node had taken then, if another node is between: a link between those breaks unheard.
+    pub(super) term: Option<u64>,
     /// The session's number there, when it is known.
     pub(super) id: Option<u64>,
     /// Ranks that were made there, and are not made elsewhere since.
@@ -136,6 +138,7 @@ impl Kernel {
             up: peer.above,
             at: Some((link, fid)),
             times: 0,
+            term: None,
             id: None,
             ranks: RankSet::new(),
             wait: None,
@@ -240,7 +243,7 @@ impl Kernel {
     pub(crate) fn share_names(&self, group: SessionId, no: u64, file: &str) -> Option<(LinkId, Vec<String>)> {
         let share = self.share(group, no).filter(|share| share.refused.is_none())?;
         let keep = self.sessions.get(&group).is_some_and(|session| session.life.keep);
-        let (link, mut names) = self.share_route(share, keep)?;
+        let (link, mut names) = self.route_to(share.peer, share.up || keep)?;
         names.push(share.id?.to_string());
         if !file.is_empty() {
             names.push(file.into());
@@ -248,20 +251,20 @@ impl Kernel {
         Some((link, names))
     }
 
-    /// Which link leads to a share's node, and what that is called there. Whoever is above, or is kept, is wherever the cloud has it by
+    /// Which link leads to the node of a share, and what that is called there. Whoever is above, or is kept, is wherever the cloud has it by
     /// now: the parent knows. What is not kept is not looked for there, since it has its time to be held by whoever held it.
-    pub(super) fn share_route(&self, share: &Share, keep: bool) -> Option<(LinkId, Vec<String>)> {
+    pub(super) fn route_to(&self, peer: NodeId, anywhere: bool) -> Option<(LinkId, Vec<String>)> {
         let above = self.cloud.above;
         let is_there = |link: &LinkId| {
-            self.cloud.links.get(link).and_then(|tie| tie.peer.as_ref()).is_some_and(|p| p.id == share.peer)
+            self.cloud.links.get(link).and_then(|tie| tie.peer.as_ref()).is_some_and(|p| p.id == peer)
         };
         if let Some(link) = above.filter(is_there) {
             return Some((link, alloc::vec!["self".into()]));
         }
-        let known = self.node_no(share.peer).and_then(|no| self.cloud.known(no));
+        let known = self.node_no(peer).and_then(|no| self.cloud.known(no));
         let known = known.filter(|known| known.down.is_none());
         let below = known.and_then(|known| Some((known.via?, String::from(&*known.name))));
-        let elsewhere = || Some((above.filter(|_| share.up || keep)?, share.peer.to_string()));
+        let elsewhere = || Some((above.filter(|_| anywhere)?, peer.to_string()));
         let (link, name) = below.or_else(elsewhere)?;
         Some((link, alloc::vec!["net".into(), name]))
     }
@@ -288,14 +291,9 @@ impl Kernel {
     }
 
     /// A share that nobody wants any more: it is closed, and frees itself by that.
-    pub(super) fn close_share(&mut self, share: Share) {
+    pub(super) fn close_share(&mut self, no: u64, share: Share) {
         if let Some((link, fid)) = share.at.filter(|_| share.refused.is_none()) {
-            self.ask(
-                link,
-                Lane::Control,
-                Purpose::Nobody { clunk: None },
-                Op::Write { fid, offset: 0, data: b"free\n".to_vec() },
-            );
+            self.free_behind(link, no, fid);
             if let Some(wait) = share.wait {
                 self.clunk_there(link, Lane::Control, wait.fid);
             }
@@ -344,6 +342,7 @@ impl Group {
             up: false,
             at: None,
             times: 0,
+            term: None,
             id: None,
             ranks: RankSet::new(),
             wait: None,

@@ -76,6 +76,9 @@ impl Kernel {
 
     fn why_queued(&self, session: &Session) -> String {
         let Some(group) = session.group.as_deref() else { return String::new() };
+        if session.ends().is_some() {
+            return "nobody holds it since a link broke, and nothing is begun until somebody does".into();
+        }
         if group.room() == 0 {
             return format!("width={} are active", group.width.unwrap_or(0));
         }

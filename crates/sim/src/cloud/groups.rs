@@ -6,6 +6,7 @@
 //! of what was freed nothing is left.
 
 mod judge;
+mod whole;
 
 use super::{
     Cloud, Plan, Wrap,
@@ -19,6 +20,7 @@ use crate::{
 use judge::Ledger;
 use op::{Access, Fid, Mono, Op, Reply, Tag};
 use std::time::Duration;
+use whole::Whole;
 
 /// A node's process that dies is started again, and one that stopped goes on, within this; else its programs would outlive
 /// their lease with nobody there to end them.
@@ -44,6 +46,8 @@ pub(super) struct Group {
     pub(super) shrunk: bool,
     /// It runs on where it cannot be reached.
     pub(super) kept: bool,
+    /// All its members ran, and were known to, before anything broke.
+    pub(super) settled: Option<bool>,
     pub(super) who: Who,
     ctl: Fid,
     said: Vec<(Tag, String)>,
@@ -66,6 +70,7 @@ pub(super) struct Run {
     pub(super) cloud: Cloud,
     pub(super) groups: Vec<Group>,
     ledger: Ledger,
+    whole: Whole,
     pub(super) slots: Vec<u32>,
     tokens: u64,
     /// When a node may be away again; and when it comes back.
@@ -85,6 +90,7 @@ pub fn run(seed: u64, wrap: Wrap) -> Counters {
         cloud: Cloud::of(seed, wrap),
         groups: Vec::new(),
         ledger: Ledger::default(),
+        whole: Whole::default(),
         slots: Vec::new(),
         tokens: 1_000,
         rested: Vec::new(),
@@ -161,6 +167,7 @@ impl Run {
             while self.cloud.step(next) {
                 self.ledger.look(&self.cloud);
             }
+            self.look_whether_whole();
             self.come_back();
             for at in 0..self.groups.len() {
                 self.go(at);
@@ -256,6 +263,7 @@ impl Run {
             changed: false,
             shrunk: false,
             kept,
+            settled: None,
             reader: None,
             over: false,
         };
@@ -412,6 +420,7 @@ impl Run {
                 if at > 0 {
                     let parent = self.cloud.rng.usize(0..at);
                     self.note(format!("n{at} goes below n{parent}"));
+                    self.whole.machine_lost();
                     self.cloud.move_below(at, parent);
                 }
             }
@@ -461,6 +470,7 @@ impl Run {
         self.rested[at] = now + BETWEEN;
         let span = Duration::from_millis(self.cloud.rng.u64(0..140_000));
         self.note(format!("the machine of n{at} is lost for {span:?}"));
+        self.whole.machine_lost();
         self.back.push((now + span, at));
         self.cloud.lose(at);
         self.ledger.look(&self.cloud);

@@ -2,7 +2,7 @@
 
 use super::{Group, Run};
 use crate::{cloud::Cloud, provider::Stand};
-use op::{Errno, How, Op, Reply, SessionId};
+use op::{Errno, How, Mono, Op, Reply, SessionId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -22,6 +22,7 @@ struct Ran {
     rank: u32,
     alive: bool,
     how: Option<How>,
+    since: Mono,
 }
 
 impl Ledger {
@@ -33,11 +34,12 @@ impl Ledger {
         for ran in self.ran.values_mut() {
             ran.alive = false;
         }
+        let since = cloud.clock.mono;
         for (at, host) in cloud.hosts.iter().enumerate() {
             for (id, program) in &host.world.provider.programs {
                 let key = (at, *id);
                 let Some((token, rank)) = member(&program.launch.argv) else { continue };
-                let ran = self.ran.entry(key).or_insert(Ran { token, rank, alive: true, how: None });
+                let ran = self.ran.entry(key).or_insert(Ran { token, rank, alive: true, how: None, since });
                 ran.alive = program.stand != Stand::Ended;
                 ran.how = program.exit.map(|exit| exit.how);
             }
@@ -52,6 +54,13 @@ impl Ledger {
                 panic!("rank {} of g{} runs twice at once: {other:?} and {key:?}", ran.rank, ran.token);
             }
         }
+    }
+
+    /// When the last of so many ranks was started, if all were.
+    pub(super) fn begun_since(&self, token: u64, ranks: u32) -> Option<Mono> {
+        let of: Vec<&Ran> = self.ran.values().filter(|ran| ran.token == token).collect();
+        let begun: BTreeSet<u32> = of.iter().map(|ran| ran.rank).collect();
+        (begun.len() >= ranks as usize).then(|| of.iter().map(|ran| ran.since).max()).flatten()
     }
 
     fn of(&self, token: u64, rank: u32) -> usize {
@@ -108,14 +117,10 @@ impl Run {
         for at in 0..self.groups.len() {
             self.cloud.hang_up(self.groups[at].who);
         }
-        // What was kept where it could not be reached when its group was given back is kept: nobody could tell it.
-        let kept = self.groups.iter().any(|group| group.kept);
         self.groups.clear();
         self.pass(Duration::from_secs(200));
-        if !kept {
-            self.cloud.counters.count("clouds in which nothing was left");
-            self.nothing_is_left();
-        }
+        self.nothing_is_left();
+        self.cloud.counters.count("clouds in which nothing was left");
     }
 
     fn name(&self, at: usize) -> String {
@@ -178,6 +183,9 @@ impl Run {
             "{name} has {size} ranks, and {} were asked",
             group.asked
         );
+        if self.loses_nothing(&self.groups[at]) {
+            self.cloud.counters.count("groups of which nothing could be lost");
+        }
         self.cloud.counters.count("groups judged");
         self.cloud.counters.count_many("ends of ranks judged", ranks.len());
     }
@@ -202,6 +210,11 @@ impl Run {
         let rank = words.iter().find_map(|word| word.strip_prefix("rank=")?.parse::<u32>().ok());
         let rank = rank.unwrap_or_else(|| panic!("{name}: no rank in {line:?}"));
         let said = how(words[2]);
+        let lost = said == How::Lost && self.loses_nothing(group);
+        assert!(
+            !lost,
+            "{name}: no machine was lost, and nothing was out of reach for as long as its lease: {line:?}"
+        );
         let (node, id) = words[0].split_once('/').unwrap_or((words[0], "-"));
         let node = node.strip_prefix('n').and_then(|node| node.parse::<usize>().ok());
         let (Some(node), Ok(id)) = (node, id.parse::<u64>()) else { return rank };
