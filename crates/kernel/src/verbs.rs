@@ -741,6 +741,10 @@ impl Kernel {
             return Err(Error::new(Errno::INVAL, "@RANKS is for the ctl of a group"));
         };
         let (ranks, size) = (RankSet::parse(text)?, self.session(id)?.size());
+        // A share may not have heard of all.
+        if self.session(id)?.group.as_deref().is_some_and(|group| group.is_share) {
+            return Ok(ranks);
+        }
         match ranks.last() {
             Some(last) if last >= size => {
                 let known = if size == 0 {

@@ -159,8 +159,7 @@ impl Kernel {
         words.push(said.verb.as_bytes().to_vec());
         words.extend(said.words.iter().cloned());
         let fan = self.open_fan();
-        let line =
-            Line { fan: Some(fan), all_or_nothing: false, resizes: !said.dry, places: false, lets: None };
+        let line = Line { fan: Some(fan), resizes: !said.dry, ..Line::PLAIN };
         self.tell_share(said.id, no, super::line_of(&words), line);
         Ok(Some(Begun { fan: Some(fan), reached: 1, ..Begun::default() }))
     }

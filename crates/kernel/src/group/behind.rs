@@ -81,20 +81,23 @@ impl Kernel {
         let Some((link, names)) = self.route_to(peer, true) else { return };
         let lane = Lane::Control;
         let Ok(root) = self.root(link, lane, &user, false) else { return };
-        let Some(there) = self.cloud.links.get_mut(&link).map(crate::far::Tie::fid) else { return };
+        let Some(tie) = self.cloud.links.get_mut(&link) else { return };
+        let (node, there) = (tie.fid(), tie.fid());
         if let Some(behind) = self.groups.behind.get_mut(&no) {
             behind.told = Some(link);
         }
-        // First by itself, since only a single step says what is wrong with it.
-        self.lead_there(link, lane, (root, there), &names, names.len());
-        let walk = |name: &str| Op::Walk { fid: there, newfid: there, names: alloc::vec![name.into()] };
-        self.ask(link, lane, Purpose::Behind { no, step: BehindStep::Walk }, walk(&id.to_string()));
+        self.lead_there(link, lane, (root, node), &names, names.len());
+        // First by itself, since only a single step says what is wrong with it; and to a fid of its own, which is none if the session is
+        // not there: what follows must not be said to the node.
+        let step = |fid: Fid, name: &str| Op::Walk { fid, newfid: there, names: alloc::vec![name.into()] };
+        self.ask(link, lane, Purpose::Behind { no, step: BehindStep::Walk }, step(node, &id.to_string()));
         let nobody = || Purpose::Nobody { clunk: None };
-        self.ask(link, lane, nobody(), walk("ctl"));
+        self.ask(link, lane, nobody(), step(there, "ctl"));
         let access = Access { read: true, write: true, truncate: false };
         self.ask(link, lane, nobody(), Op::Open { fid: there, access });
         self.free_behind(link, no, there);
         self.clunk_there(link, lane, there);
+        self.clunk_there(link, lane, node);
     }
 
     /// Says it over a fid that is open there.

@@ -3,6 +3,7 @@
 use super::{
     acts::{Said, count_of, too_few},
     plan::{Begun, Pick},
+    share::Line,
 };
 use crate::{
     Kernel,
@@ -25,6 +26,9 @@ pub(crate) fn grow(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -
         return Ok(begun);
     }
     let before = k.session(id)?.size();
+    if !dry {
+        k.are_given_back(id, before..size)?;
+    }
     let group = k.group(id).filter(|group| group.size > 0).ok_or_else(|| no_group(id, "grow"))?;
     let (runs, terms, new) = (group.runs, group.terms.clone(), RankSet::from_range(before..size));
     if !group.pins.is_empty() {
@@ -79,7 +83,7 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
         k.would_place(id, &[why], &RankSet::new());
         return Ok(Begun::default());
     }
-    let fan = k.share_fan(id, Some(&going), b"free");
+    let fan = k.give_back(id, &going);
     let session = k.sessions.get(&id).ok_or_else(|| gone(id))?;
     let here: Vec<(u32, SessionId)> =
         going.iter().filter_map(|rank| Some((rank, session.member(rank)?))).collect();
@@ -162,6 +166,61 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
         k.groups.replan = true;
     }
     Ok(Begun { fan, reached, ..Begun::default() })
+}
+
+impl Kernel {
+    /// Ranks go. Who has them below may run them until it has said that it does not.
+    fn give_back(&mut self, id: SessionId, going: &RankSet) -> Option<u64> {
+        let shares = self.group_mut(id)?.shares.iter_mut().filter(|(_, share)| share.refused.is_none());
+        let mut told = Vec::new();
+        for (no, share) in shares {
+            let some = going.intersection(&share.ranks);
+            if !some.is_empty() {
+                share.leaving.union_with(&some);
+                told.push(*no);
+            }
+        }
+        if told.is_empty() {
+            return None;
+        }
+        let fan = self.open_fan();
+        for no in told {
+            self.journal_share(id, no);
+            self.free_leaving(id, no, Some(fan));
+        }
+        Some(fan)
+    }
+
+    /// Tells a share which ranks are given back, whether or not it has heard of it.
+    pub(super) fn free_leaving(&mut self, id: SessionId, no: u64, fan: Option<u64>) {
+        let Some(share) = self.share_mut(id, no).filter(|share| !share.leaving.is_empty()) else { return };
+        share.freeing += 1;
+        let (which, line) = (share.freeing, format!("@{} free", share.leaving).into_bytes());
+        self.tell_share(id, no, line, Line { fan, frees: Some(which), ..Line::PLAIN });
+    }
+
+    /// They are gone there. Each line names all that leave, so what was done about the last is about all of them.
+    pub(super) fn share_freed(&mut self, id: SessionId, no: u64, which: u64) {
+        if let Some(share) = self.share_mut(id, no).filter(|share| share.freeing == which) {
+            share.leaving = RankSet::new();
+            self.journal_share(id, no);
+        }
+    }
+
+    /// Ranks that were there before are made again only when nobody can run them any more.
+    fn are_given_back(&mut self, id: SessionId, ranks: core::ops::Range<u32>) -> Result<()> {
+        let new = RankSet::from_range(ranks);
+        let shares = self.group(id).into_iter().flat_map(|group| &group.shares);
+        let still = shares.filter(|(_, share)| share.refused.is_none());
+        let still = still.filter(|(_, share)| !share.leaving.intersection(&new).is_empty());
+        let still: Vec<_> = still.map(|(no, share)| (*no, share.name.clone())).collect();
+        let Some((_, name)) = still.first() else { return Ok(()) };
+        let cause = format!(
+            "{name} has not said yet that the ranks which were given back are gone: say it again later"
+        );
+        still.iter().for_each(|(no, _)| self.free_leaving(id, *no, None));
+        Err(Error::new(Errno::AGAIN, cause))
+    }
 }
 
 fn no_group(id: SessionId, verb: &str) -> Error {

@@ -161,6 +161,9 @@ impl Kernel {
                 return;
             }
         }
+        if let (Some(which), Reply::Wrote(_)) = (line.frees, &reply) {
+            self.share_freed(group, no, which);
+        }
         let stale = matches!(&reply, Reply::Failed(error) if error.errno == Errno::STALE);
         if stale && link != LinkId::FILES && self.share_is_beyond(group, no, link) {
             self.out_of_reach(group, no);

@@ -20,7 +20,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use op::{NodeId, SessionId};
+use op::{Errno, Error, NodeId, SessionId};
 
 fn group_line(id: SessionId, group: &Group) -> Vec<u8> {
     let share = if group.is_share { "share-" } else { "" };
@@ -304,6 +304,17 @@ fn pin_lines(id: SessionId, group: &Group) -> Vec<Vec<u8>> {
 }
 
 impl Group {
+    /// It was given up. That the group was planned above is known by it still.
+    pub(super) fn recall_unshared(&mut self, no: u64) {
+        match self.shares.get_mut(&no) {
+            Some(share) if share.up => {
+                let cause = format!("what {} had of it was given up", share.name);
+                share.refused = Some(Error::new(Errno::STALE, cause));
+            }
+            _ => drop(self.shares.remove(&no)),
+        }
+    }
+
     fn try_lines(&self, id: SessionId, ranks: impl Iterator<Item = u32>) -> impl Iterator<Item = Vec<u8>> {
         let mut alike: BTreeMap<(u32, u32), RankSet> = BTreeMap::new();
         for rank in ranks {

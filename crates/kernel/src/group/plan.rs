@@ -175,7 +175,7 @@ impl Kernel {
             begun.fan = Some(self.open_fan());
         }
         for (link, list) in below {
-            let line = Line { fan: begun.fan, all_or_nothing, resizes: false, places: true, lets: None };
+            let line = Line { fan: begun.fan, all_or_nothing, places: true, ..Line::PLAIN };
             match self.share_over(id, link) {
                 Ok(no) => self.place_there(id, no, &list, line),
                 Err(error) => {

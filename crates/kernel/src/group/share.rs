@@ -44,6 +44,10 @@ pub(crate) struct Share {
     pub(super) lease: Option<Duration>,
     /// Lines about that which are not answered.
     pub(super) letting: u32,
+    /// Ranks that were given back: they may be there still, until it has said that they are not.
+    pub(super) leaving: RankSet,
+    /// The number of the last line about that.
+    pub(super) freeing: u64,
     /// When it is given up, if it does not come back.
     pub(super) deadline: Option<Mono>,
     /// What is wrong with it: nothing is asked of it any more.
@@ -93,13 +97,15 @@ pub(crate) struct Line {
     pub(crate) resizes: bool,
     /// It says who is to be made.
     pub(crate) places: bool,
+    /// It gives ranks back: which of the lines that do.
+    pub(crate) frees: Option<u64>,
     /// It says for how long it is held; if so, whether an answer says that it was passed on to everybody.
     pub(crate) lets: Option<bool>,
 }
 
 impl Line {
     pub(super) const PLAIN: Line =
-        Line { fan: None, all_or_nothing: false, resizes: false, places: false, lets: None };
+        Line { fan: None, all_or_nothing: false, resizes: false, places: false, frees: None, lets: None };
 }
 
 pub(super) const BOTH: Access = Access { read: true, write: true, truncate: false };
@@ -147,6 +153,8 @@ impl Kernel {
             told: 0,
             lease: Some(lease),
             letting: 0,
+            leaving: RankSet::new(),
+            freeing: 0,
             deadline: None,
             refused: None,
         };
@@ -351,6 +359,8 @@ impl Group {
             told: 0,
             lease: None,
             letting: 0,
+            leaving: RankSet::new(),
+            freeing: 0,
             deadline: None,
             refused: None,
         })
@@ -363,18 +373,8 @@ impl Group {
         (share.peer, share.name) = (peer, Arc::from(*name));
         (share.id, share.up) = (number.parse().ok(), *up == "up");
         share.lease = lease.first().and_then(|lease| op::parse_span(lease));
+        share.leaving = lease.get(1).and_then(|ranks| RankSet::parse(ranks).ok()).unwrap_or_default();
         Some(())
-    }
-
-    /// It was given up. That the group was planned above is known by it still.
-    pub(super) fn recall_unshared(&mut self, no: u64) {
-        match self.shares.get_mut(&no) {
-            Some(share) if share.up => {
-                let cause = format!("what {} had of it was given up", share.name);
-                share.refused = Some(Error::new(Errno::STALE, cause));
-            }
-            _ => drop(self.shares.remove(&no)),
-        }
     }
 
     pub(super) fn share_lines(&self) -> BTreeMap<u64, String> {
@@ -383,7 +383,9 @@ impl Group {
             let up = if share.up { "up" } else { "down" };
             let number = share.id.map_or("-".into(), |id| id.to_string());
             let lease = share.lease.map_or("keep".into(), |lease| format!("{}ms", lease.as_millis()));
-            format!("{} {} {number} {up} {lease}", share.peer, share.name)
+            let leaving =
+                if share.leaving.is_empty() { String::new() } else { format!(" {}", share.leaving) };
+            format!("{} {} {number} {up} {lease}{leaving}", share.peer, share.name)
         };
         known.map(|(no, share)| (*no, line(share))).collect()
     }

@@ -106,6 +106,7 @@ impl Kernel {
     /// A share that was cut off is told again whom it is to have: what it has already it leaves as it is. Not by a group that is cut off
     /// itself, since where its machine has started again nobody knows for how long: what is made may be counted as lost above already.
     pub(super) fn tell_again(&mut self, id: SessionId, no: u64) {
+        self.free_leaving(id, no, None);
         if self.is_cut_off(id) {
             return;
         }
