@@ -277,6 +277,8 @@ impl Kernel {
                     group.queue.insert(rank);
                 }
             }
+            // Who was given back holds no slot any more, though the line of his place is there.
+            group.placed.retain(|rank, _| group.active.contains(*rank));
             group.made = group.active.clone();
             group.made.union_with(&group.log.iter().map(|end| end.rank).collect());
             if !group.queue.is_empty() {
