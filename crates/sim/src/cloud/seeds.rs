@@ -203,12 +203,12 @@ impl Run {
                 text = ["kill\n", "tag a=b\n", "close stdin\n"][self.cloud.rng.usize(0..3)].into();
                 (format!("net/{name}/{id}/ctl"), Want::Say { node: to, session })
             }
-            12..=13 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
+            12 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
                 let file = ["etc/hostname", "var/big"][self.cloud.rng.usize(0..2)];
                 let holds = self.cloud.hosts[to].files.get(file).unwrap_or_default().to_vec();
                 (format!("net/{name}/fs/{file}"), Want::File { holds })
             }
-            14 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
+            13..=14 if self.cloud.hosts[to].plan.fs && !self.twins.contains(&to) => {
                 let (path, want, line) = self.placing(to, &name);
                 text = line;
                 (path, want)

@@ -78,7 +78,7 @@ impl Run {
         machine.flying += 1;
         let dir = format!("net/{called}/fs/tmp");
         match self.cloud.rng.u32(0..6) {
-            0 if from != to => {
+            0 | 2 if from != to => {
                 let held = self.cloud.hosts[node].files.get(&format!("tmp/{from}")).map(<[u8]>::to_vec);
                 (dir, Want::Rename { node, from, to, held, alone }, String::new())
             }
