@@ -316,8 +316,16 @@ impl Kernel {
     /// Tells a line to the shares that have some of these ranks; `None` if none has.
     pub(crate) fn share_fan(&mut self, id: SessionId, ranks: Option<&RankSet>, line: &[u8]) -> Option<u64> {
         let group = self.group(id)?;
+        // `try` says nothing of those who could not be told.
+        let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty()).peekable();
+        let mut all = true;
+        while words.next_if(|word| *word == b"try").is_some() {
+            all = false;
+        }
+        let verb = words.next().unwrap_or_default();
+        let lets = (matches!(verb, b"lease" | b"keep" | b"killonclose") && ranks.is_none()).then_some(all);
         // Nobody would find one that is kept and whose number was never heard: it is told when that is known.
-        let keeps = line.trim_ascii().strip_prefix(b"try ").unwrap_or(line).trim_ascii() == b"keep";
+        let keeps = verb == b"keep";
         let known = group.shares.iter().filter(|(_, share)| share.refused.is_none());
         let known = known.filter(|(_, share)| !keeps || share.id.is_some());
         let mut told: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -332,14 +340,6 @@ impl Kernel {
             return None;
         }
         let fan = self.open_fan();
-        // `try` says nothing of those who could not be told.
-        let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty()).peekable();
-        let mut all = true;
-        while words.next_if(|word| *word == b"try").is_some() {
-            all = false;
-        }
-        let lets = matches!(words.next(), Some(b"lease" | b"keep" | b"killonclose")) && ranks.is_none();
-        let lets = lets.then_some(all);
         for (no, line) in told {
             let how = share::Line { fan: Some(fan), lets, ..share::Line::PLAIN };
             self.tell_share(id, no, line, how);

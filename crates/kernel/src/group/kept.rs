@@ -2,7 +2,8 @@
 //!
 //! - `group ID SIZE runs|started|holds|cancelled WIDTH RETRY TERMS… -- WORDS…`: what it is; with `share-` before it if it is one.
 //! - `queue ID RANKS`: these wait. `left ID RANKS`: these were never asked for. `pin ID NODE RANKS`: these are for that node.
-//! - `share ID NO PEER NAME NUMBER|- up|down`: a share, and its session there when its number is known.
+//! - `share ID NO PEER NAME NUMBER|- up|down LEASE|keep [RANKS]`: a share, and its session there when its number is known; how long it
+//!   has to be held again; and which ranks were given back, until it has said that it has them no more.
 //! - `unshare ID NO`: it was given up, or could not be had.
 //! - `place ID NO|- NODE RANKS`: these were made there, through that share or here. Of one that was made here since the journal was
 //!   last written anew, its session's line says it (`slot=1`).

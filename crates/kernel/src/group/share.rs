@@ -139,24 +139,11 @@ impl Kernel {
         let purpose = |step| move || Purpose::Share { group, share: no, step };
         let fid = self.open_there(link, &user, &["clone".into()], BOTH, purpose(Step::Open { times: 0 }))?;
         let share = Share {
-            peer: peer.id,
-            name: peer.name.clone(),
             up: peer.above,
             at: Some((link, fid)),
-            times: 0,
-            term: None,
-            id: None,
-            ranks: RankSet::new(),
-            wait: None,
             held_back: again.then(Vec::new),
-            placing: 0,
-            told: 0,
             lease: Some(lease),
-            letting: 0,
-            leaving: RankSet::new(),
-            freeing: 0,
-            deadline: None,
-            refused: None,
+            ..Share::new(peer.id, peer.name.clone())
         };
         if let Some(group) = self.group_mut(group) {
             group.shares.insert(no, share);
@@ -316,6 +303,30 @@ impl Kernel {
 }
 
 impl Share {
+    /// One of which nothing is known but where it is.
+    fn new(peer: NodeId, name: Arc<str>) -> Share {
+        Share {
+            peer,
+            name,
+            up: false,
+            at: None,
+            times: 0,
+            term: None,
+            id: None,
+            ranks: RankSet::new(),
+            wait: None,
+            held_back: None,
+            placing: 0,
+            told: 0,
+            lease: None,
+            letting: 0,
+            leaving: RankSet::new(),
+            freeing: 0,
+            deadline: None,
+            refused: None,
+        }
+    }
+
     /// Whether it may not have all its members yet.
     fn is_placing(&self) -> bool {
         self.placing > 0 || self.held_back.iter().flatten().any(|(_, line)| line.places)
@@ -344,26 +355,7 @@ impl Group {
 
     /// A share that the journal speaks of: who has it is told after what is asked of it.
     pub(super) fn recalled_share(&mut self, no: u64) -> &mut Share {
-        self.shares.entry(no).or_insert_with(|| Share {
-            peer: NodeId::default(),
-            name: "?".into(),
-            up: false,
-            at: None,
-            times: 0,
-            term: None,
-            id: None,
-            ranks: RankSet::new(),
-            wait: None,
-            held_back: None,
-            placing: 0,
-            told: 0,
-            lease: None,
-            letting: 0,
-            leaving: RankSet::new(),
-            freeing: 0,
-            deadline: None,
-            refused: None,
-        })
+        self.shares.entry(no).or_insert_with(|| Share::new(NodeId::default(), "?".into()))
     }
 
     pub(super) fn recall_share(&mut self, no: u64, words: &[&str]) -> Option<()> {
