@@ -310,10 +310,9 @@ pub(crate) enum OpenState {
 impl Kernel {
     /// Serves one operation.
     pub(crate) fn operate(&mut self, who: Who, op: Op) -> Outcome {
-        if let Op::Open { fid, .. } = op
-            && self.place(who, fid).is_ok_and(|place| self.awaits(who, place))
-        {
-            return Outcome::Park(On::Nodes, Ask::Op(op));
+        if let Some((on, query)) = self.awaits(who, &op) {
+            let until = query.shape.timeout.map(|timeout| self.clock.mono + timeout);
+            return Outcome::Park(on, Ask::Await(op, until));
         }
         let op = match self.far(who, op) {
             Ok(outcome) => return outcome,

@@ -216,6 +216,7 @@ impl Kernel {
                 self.parked.notify(On::Measured);
                 self.push_own_load();
                 self.parked.notify(On::Nodes);
+                self.look_for_room();
             }
             Event::Fetched { session, stream, offset, data } => self.fetched(session, stream, offset, &data),
             Event::Gauged(session, usage) => self.gauged(session, usage),
@@ -235,10 +236,7 @@ impl Kernel {
             }
             Event::Unlinked { link, why, left } => self.unlinked(link, &why, left),
             Event::Seeking(how) => self.sought(how),
-            Event::Attr(key, value) => {
-                self.told_attr(&key, value);
-                self.look_for_room();
-            }
+            Event::Attr(key, value) => self.told_attr(&key, value),
             Event::Found(content) => self.found_content(content),
             Event::Kept { receipt, result } => self.kept(receipt, result),
             Event::Tick => {}
@@ -248,6 +246,7 @@ impl Kernel {
         self.ring_parts();
         self.ring_shares();
         self.ring_fetches();
+        self.ring_awaits();
         self.serve_woken();
         self.pump();
         self.push_up();

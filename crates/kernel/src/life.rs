@@ -780,7 +780,7 @@ impl Kernel {
         let parts = self.part_timers.first().map(|(at, ..)| *at);
         let timers = self.timers.first().map(|(at, ..)| *at);
         let fetches = self.store.next_again();
-        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline(), fetches]
+        let at = [timers, self.cloud.push_at, parts, self.next_share_deadline(), fetches, self.next_until()]
             .into_iter()
             .flatten()
             .min();

@@ -3,12 +3,12 @@
 
 use crate::{Client, ClientId, Effect, Event, Kernel, LinkId, Who, limits, query::Look, verbs::CtlRun};
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     vec::Vec,
 };
-use op::{Errno, Error, Fid, Op, Reply, SessionId, Stream, Tag, Uid};
+use op::{Errno, Error, Fid, Mono, Op, Reply, SessionId, Stream, Tag, Uid};
 
 /// What a request can wait for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,6 +43,8 @@ pub(crate) enum On {
     Made(ClientId, Fid),
     /// Something of some node has changed.
     Nodes,
+    /// There may be more room for members than there was.
+    Room,
     /// Everybody else in a set has run a line.
     Fan(u64),
     /// A content has become a file of the machine, or could not.
@@ -57,6 +59,8 @@ pub(crate) enum On {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Op(Op),
+    /// What is opened in `await/`, and until when that waits.
+    Await(Op, Option<Mono>),
     /// A walk that must know what sessions there are, and where it has looked.
     Walk(Op, Vec<Look>),
     /// Lines written to a `ctl` of which some are still to run.
@@ -87,6 +91,8 @@ impl From<op::Result<Reply>> for Outcome {
 pub(crate) struct Parked {
     asks: BTreeMap<(ClientId, Tag), (Who, Ask, On)>,
     queues: BTreeMap<On, VecDeque<(ClientId, Tag)>>,
+    /// Those that do not wait for ever.
+    until: BTreeSet<(Mono, ClientId, Tag)>,
     woken: VecDeque<On>,
 }
 
@@ -118,19 +124,31 @@ impl Parked {
 
     fn add(&mut self, who: Who, ask: Ask, on: On) {
         self.queues.entry(on.clone()).or_default().push_back((who.client, who.tag));
+        if let Ask::Await(_, Some(at)) = ask {
+            self.until.insert((at, who.client, who.tag));
+        }
         let before = self.asks.insert((who.client, who.tag), (who, ask, on));
         assert!(before.is_none(), "a tag names one request at a time");
     }
 
-    pub(crate) fn remove(&mut self, client: ClientId, tag: Tag) -> Option<Ask> {
-        let (_, ask, on) = self.asks.remove(&(client, tag))?;
+    /// Takes out a request that stands in no queue any more.
+    fn take(&mut self, client: ClientId, tag: Tag) -> Option<(Who, Ask, On)> {
+        let taken = self.asks.remove(&(client, tag))?;
+        if let Ask::Await(_, Some(at)) = taken.1 {
+            self.until.remove(&(at, client, tag));
+        }
+        Some(taken)
+    }
+
+    fn remove(&mut self, client: ClientId, tag: Tag) -> Option<(Who, Ask)> {
+        let (who, ask, on) = self.take(client, tag)?;
         if let Some(queue) = self.queues.get_mut(&on) {
             queue.retain(|waiting| *waiting != (client, tag));
             if queue.is_empty() {
                 self.queues.remove(&on);
             }
         }
-        Some(ask)
+        Some((who, ask))
     }
 
     /// Reads and writes of a fid that wait.
@@ -138,9 +156,13 @@ impl Parked {
         let of = self.asks.range((client, Tag(0))..=(client, Tag(u64::MAX)));
         of.filter(|(_, (_, ask, _))| match ask {
             Ask::Op(Op::Read { fid: of, .. } | Op::Write { fid: of, .. }) => *of == fid,
-            Ask::Op(_) | Ask::Walk(..) | Ask::Ctl(_) | Ask::Feeding(_) | Ask::Far(_) | Ask::Keeping(_) => {
-                false
-            }
+            Ask::Op(_)
+            | Ask::Await(..)
+            | Ask::Walk(..)
+            | Ask::Ctl(_)
+            | Ask::Feeding(_)
+            | Ask::Far(_)
+            | Ask::Keeping(_) => false,
         })
         .map(|((_, tag), _)| *tag)
         .collect()
@@ -195,6 +217,7 @@ impl Kernel {
     fn serve(&mut self, who: Who, ask: Ask) {
         let outcome = match ask {
             Ask::Op(op) => self.operate(who, op),
+            Ask::Await(op, until) => self.wait_to_open(who, op, until),
             Ask::Walk(Op::Walk { fid, newfid, names }, looks) => self.walk(who, fid, newfid, &names, looks),
             Ask::Walk(op, _) => self.operate(who, op),
             Ask::Ctl(run) => self.run_lines(who, run),
@@ -242,12 +265,12 @@ impl Kernel {
     }
 
     /// Takes a request out of the waiting ones.
-    pub(crate) fn unpark(&mut self, client: ClientId, tag: Tag) -> Option<Ask> {
-        let ask = self.parked.remove(client, tag)?;
+    pub(crate) fn unpark(&mut self, client: ClientId, tag: Tag) -> Option<(Who, Ask)> {
+        let waited = self.parked.remove(client, tag)?;
         if let Some(client) = self.clients.get_mut(&client) {
             client.pending -= 1;
         }
-        Some(ask)
+        Some(waited)
     }
 
     /// Answers a request that waits with something that is known elsewhere.
@@ -258,7 +281,7 @@ impl Kernel {
     }
 
     fn flush(&mut self, client: ClientId, tag: Tag) {
-        match self.unpark(client, tag) {
+        match self.unpark(client, tag).map(|(_, ask)| ask) {
             Some(Ask::Feeding(id)) => self.unfeed(id),
             Some(Ask::Keeping(no)) => self.unkeep(no, client, tag),
             Some(Ask::Far(tag)) => self.flush_there(tag),
@@ -274,7 +297,22 @@ impl Kernel {
                     self.made(client, newfid);
                 }
             }
-            Some(Ask::Op(_)) | None => {}
+            Some(Ask::Op(_) | Ask::Await(..)) | None => {}
+        }
+    }
+
+    /// When the first of those that do not wait for ever is told so.
+    pub(crate) fn next_until(&self) -> Option<Mono> {
+        self.parked.until.first().map(|(at, ..)| *at)
+    }
+
+    /// Who has waited for as long as he said is served once more, and told so if that is for nothing.
+    pub(crate) fn ring_awaits(&mut self) {
+        while let Some(&(at, client, tag)) = self.parked.until.first()
+            && at <= self.clock.mono
+        {
+            let Some((who, ask)) = self.unpark(client, tag) else { return };
+            self.serve(who, ask);
         }
     }
 
@@ -309,7 +347,7 @@ impl Kernel {
     pub(crate) fn serve_woken(&mut self) {
         while let Some(on) = self.parked.woken.pop_front() {
             for (client, tag) in self.parked.queues.remove(&on).unwrap_or_default() {
-                let Some((who, ask, _)) = self.parked.asks.remove(&(client, tag)) else { continue };
+                let Some((who, ask, _)) = self.parked.take(client, tag) else { continue };
                 if let Some(client) = self.clients.get_mut(&client) {
                     client.pending -= 1;
                 }

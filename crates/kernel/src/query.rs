@@ -20,6 +20,7 @@ mod sets;
 mod shown;
 pub(crate) mod table;
 mod term;
+mod waits;
 
 pub(crate) use facts::Facts;
 use facts::{Value, number};
@@ -60,7 +61,7 @@ impl Query {
 
     fn push(&mut self, term: Term) -> Result<()> {
         self.terms.push(term);
-        self.shape = Shape::of(&self.terms, self.waits)?;
+        self.shape = Shape::of(&self.terms)?;
         Ok(())
     }
 
@@ -68,7 +69,7 @@ impl Query {
     pub(crate) fn parent(&self) -> Option<Query> {
         let mut query = self.clone();
         query.terms.pop()?;
-        query.shape = Shape::of(&query.terms, query.waits).unwrap_or_default();
+        query.shape = Shape::of(&query.terms).unwrap_or_default();
         Some(query)
     }
 

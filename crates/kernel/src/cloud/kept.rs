@@ -88,6 +88,7 @@ impl Kernel {
         self.node.attrs.retain(|(k, _)| k != key);
         self.node.attrs.extend(value.map(|value| (key.into(), value)));
         self.cloud.changed_self = true;
+        self.look_for_room();
     }
 
     pub(crate) fn label(&mut self, key: &str, value: &str) {

@@ -7,6 +7,7 @@ use super::{Group, share::Line};
 use crate::{
     Kernel, LinkId,
     notices::What,
+    park::On,
     query::{Query, candidates::Candidate},
     ranks::RankSet,
 };
@@ -113,7 +114,7 @@ impl Kernel {
     }
 
     /// How many slots there are on what matches, and how many of them are free.
-    pub(super) fn slots_of(&self, query: &Query) -> (u64, u64) {
+    pub(crate) fn slots_of(&self, query: &Query) -> (u64, u64) {
         let all = self.candidates(query);
         let free = all.iter().map(|c| u64::from(self.free_slots(c))).sum();
         (all.iter().map(|c| u64::from(c.slots)).sum(), free)
@@ -235,7 +236,7 @@ impl Kernel {
         }
     }
 
-    /// Whoever waits is placed where there is room now.
+    /// Whoever waits is placed where there is room now; then those in `await/` may have what is left.
     pub(crate) fn pump(&mut self) {
         if self.groups.freed.is_empty() && !self.groups.replan {
             return;
@@ -262,6 +263,7 @@ impl Kernel {
                 self.groups.waiting.remove(&id);
             }
         }
+        self.parked.notify(On::Room);
     }
 
     /// Where the next of a queue go: on any node, or only on those where a slot has become free.
@@ -307,7 +309,7 @@ impl Kernel {
 
     /// Something has changed that may have made room.
     pub(crate) fn look_for_room(&mut self) {
-        self.groups.replan |= !self.groups.waiting.is_empty();
+        self.groups.replan |= !self.groups.waiting.is_empty() || self.parked.awaited(&On::Room);
     }
 }
 

@@ -116,7 +116,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(terms: &[Term], waits: bool) -> Result<Shape> {
+    pub(super) fn of(terms: &[Term]) -> Result<Shape> {
         let mut shape = Shape::default();
         let sessions = terms.iter().any(Term::of_sessions);
         for term in terms {
@@ -132,8 +132,7 @@ impl Shape {
             }
             let text = modifier.text();
             let fits = match modifier {
-                Modifier::Limit(_) => true,
-                Modifier::Timeout(..) => !waits,
+                Modifier::Limit(_) | Modifier::Timeout(..) => true,
                 Modifier::Num(_)
                 | Modifier::Sort(..)
                 | Modifier::Spread(_)
@@ -141,14 +140,9 @@ impl Shape {
                 | Modifier::Policy(_) => !sessions,
             };
             if !fits {
-                let cause = match waits {
-                    true => {
-                        format!("{text}: what waits for a node waits until one comes; timeout(1) ends it")
-                    }
-                    false => format!(
-                        "{text} is about nodes, and this query selects sessions, which are shown by name and only limit= and timeout= mean something to"
-                    ),
-                };
+                let cause = format!(
+                    "{text} is about nodes, and this query selects sessions, which are shown by name and only limit= and timeout= mean something to"
+                );
                 return Err(Error::new(Errno::OPNOTSUPP, cause));
             }
         }

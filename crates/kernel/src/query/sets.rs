@@ -250,6 +250,13 @@ impl Kernel {
                 format!("await/{text}: only nodes are waited for; `wait` of a query waits for sessions");
             return Err(Error::new(Errno::OPNOTSUPP, cause));
         }
+        if let (Some(num), true, Some(_)) = (query.shape.num, query.below, self.cloud.above) {
+            let cause = format!(
+                "num={num}: slots are counted at the top of the tree, and {} has a parent: ask query/ or await/ itself",
+                self.node.name
+            );
+            return Err(Error::new(Errno::OPNOTSUPP, cause));
+        }
         let no = self.set_no(Set::Query(Arc::new(query)));
         let subject = Subject::Set(no);
         if !sessions && !waits && !self.holds_me(subject) && self.set_nodes(subject).next().is_none() {
@@ -294,18 +301,6 @@ impl Kernel {
             self.out.push(Effect::Measure);
         }
         true
-    }
-
-    /// Whether what is opened here waits for a node that matches.
-    pub(crate) fn awaits(&self, who: Who, place: Place) -> bool {
-        let Some(no) = place.set().filter(|no| !self.set_goes_up(who, *no)) else { return false };
-        let subject = Subject::Set(no);
-        match self.set(no) {
-            Set::Query(query) if query.waits => {}
-            Set::Query(_) | Set::Loc(_) | Set::Logical(..) => return false,
-        }
-        let here = self.holds_me(subject) && !self.cloud.drained;
-        !here && self.set_nodes(subject).all(|(_, known)| known.down.is_some() || known.drained)
     }
 
     /// Gives numbers to what matches now: the nodes that are known, or the sessions that were told (`rank node/id` lines).

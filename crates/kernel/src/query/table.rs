@@ -43,7 +43,11 @@ pub static SESSION_KEYS: &[&str] = &["user", "job", "state", "prog", "rank", "ta
 
 /// Keys that say what is done with what matches.
 pub static MODIFIERS: &[Row] = &[
-    row("num", "clone allocates a group of so many, all of them or none", "num=16"),
+    row(
+        "num",
+        "clone allocates a group of so many, all of them or none; in await/ as soon as there is room",
+        "num=16",
+    ),
     row("sort", "in the order of a key; with - before it, the greatest first", "sort=-mem_free"),
     row("limit", "the first so many", "limit=5"),
     row("spread", "from each value of a label in turn", "spread=rack"),
@@ -54,7 +58,7 @@ pub static MODIFIERS: &[Row] = &[
     ),
     row(
         "timeout",
-        "parts that have not answered by then are rows that say down; 2s unless told otherwise",
+        "parts that have not answered by then are rows that say down; 2s unless told otherwise. In await/ how long is waited",
         "timeout=500ms",
     ),
     row("policy", "which one is taken first: space, spread, pack, near or random", "policy=pack"),
