@@ -1,7 +1,7 @@
 //! What a share's node says: that it is there, which number it has, how its members ended, and what is wrong with it.
 
 use super::{
-    share::{Line, READ, Step},
+    share::{Line, READ, Share, Step},
     tell,
 };
 use crate::{Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet, words::lossy};
@@ -232,7 +232,8 @@ impl Kernel {
     /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
     pub(super) fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
         let gone = matches!(error.errno, Errno::NOENT | Errno::STALE | Errno::BADF);
-        if gone && self.levels_below(group, no) > 1 && self.share(group, no).is_some_and(|s| s.id.is_some()) {
+        let more = |share: &Share| share.up || self.levels_below(group, no) > 1;
+        if gone && self.share(group, no).is_some_and(|share| share.id.is_some() && more(share)) {
             return self.lost_between(group, no, &error);
         }
         let owner = self.sessions.get(&group).map(|s| s.owner);

@@ -98,7 +98,8 @@ impl Kernel {
         }
     }
 
-    /// The node in the middle has forgotten a share; what that had below it is cut off, and has its time to end.
+    /// The node in the middle has forgotten a share; what that had below it is cut off, and has its time to end: what is left of it, if
+    /// the share itself was cut off, since all below it end with it.
     pub(super) fn lost_between(&mut self, group: SessionId, no: u64, error: &Error) {
         if let Some(owner) = self.sessions.get(&group).map(|s| s.owner) {
             self.failed(Some(group), owner, "", "share", error);
@@ -112,7 +113,6 @@ impl Kernel {
             self.clunk_there(link, Lane::Control, fid);
             wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
         }
-        self.in_time(group, no);
         self.give_it_time(group, no);
     }
 
