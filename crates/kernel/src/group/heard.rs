@@ -149,6 +149,9 @@ impl Kernel {
         let may_come = || share.up || torn || !g.active.intersection(&share.ranks).is_empty();
         if before != Some(told) || (!data.is_empty() && may_come()) {
             self.read_wait(group, no);
+        } else if share.up && data.is_empty() && !g.growing && !g.active.is_empty() {
+            // Who has not ended by now is not of it any more: they were given back, and word of that was lost on the way.
+            self.ask_size(group, no, None);
         }
     }
 
@@ -198,7 +201,7 @@ impl Kernel {
         fan.is_some()
     }
 
-    fn resized_above(&mut self, group: SessionId, no: u64, size: u32) {
+    pub(super) fn resized_above(&mut self, group: SessionId, no: u64, size: u32) {
         let id = group;
         let Some(group) = self.group_mut(group) else { return };
         group.growing = false;

@@ -123,7 +123,8 @@ impl Kernel {
         self.group(id).is_some_and(|group| group.shares.values().any(|share| share.up && share.is_held()))
     }
 
-    /// What `info` of the share above says, or nothing if that is not known.
+    /// What `info` of the share above says, or nothing if that is not known. Its node may have heard late how many they are, of which
+    /// nobody tells those below.
     pub(crate) fn heard_above(&mut self, id: SessionId, info: Option<&[u8]>) {
         let text = lossy(info.unwrap_or_default());
         let field = |key| text.lines().find_map(|line| line.split_once('=').filter(|(k, _)| *k == key));
@@ -131,6 +132,14 @@ impl Kernel {
         let why = field("why").map(|(_, why)| String::from(why)).unwrap_or_default();
         if let Some(group) = self.sessions.get_mut(&id).and_then(|s| s.group.as_deref_mut()) {
             group.above = queued.map(|queued| (queued, why));
+        }
+        let size = field("size").and_then(|(_, size)| size.parse().ok());
+        let up = self.group(id).and_then(|group| {
+            let no = group.shares.iter().find(|(_, share)| share.up && share.is_held()).map(|(no, _)| *no);
+            no.filter(|_| !group.growing && size.is_some_and(|size: u32| size != group.size))
+        });
+        if let (Some(no), Some(size)) = (up, size) {
+            self.resized_above(id, no, size);
         }
     }
 
