@@ -24,6 +24,8 @@ mod plan;
 mod share;
 mod show;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use acts::{member, res, run};
 pub(crate) use behind::BehindStep;

@@ -36,6 +36,10 @@ impl Kernel {
             (Purpose::Walk(walking), Stop::At(at)) => {
                 self.settle_walk(link, lane, *walking, Reply::Walked(Vec::new()), Some(at));
             }
+            // Whoever does not know the node says nothing of what is there.
+            (purpose @ (Purpose::Share { .. } | Purpose::Behind { .. }), Stop::At(_)) => {
+                self.settle_ask(link, lane, purpose, Reply::errno(Errno::HOSTUNREACH));
+            }
             (purpose, Stop::At(_)) => self.settle_ask(link, lane, purpose, Reply::errno(Errno::NOENT)),
             (purpose, Stop::Failed(error)) => self.settle_ask(link, lane, purpose, Reply::Failed(error)),
         }

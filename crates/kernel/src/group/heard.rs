@@ -1,7 +1,7 @@
 //! What a share's node says: that it is there, which number it has, how its members ended, and what is wrong with it.
 
 use super::{
-    share::{Line, READ, Share, Step},
+    share::{Line, READ, Step},
     tell,
 };
 use crate::{Kernel, Lane, LinkId, far::Purpose, limits, park::On, ranks::RankSet, words::lossy};
@@ -41,9 +41,10 @@ impl Kernel {
         if step == Step::Why {
             let gone =
                 matches!(&reply, Reply::Failed(error) if matches!(error.errno, Errno::NOENT | Errno::STALE));
-            let waits =
-                self.share(group, no).is_some_and(|share| share.at.is_none() && share.refused.is_none());
-            if let (Reply::Failed(error), true) = (reply, gone && waits && linked) {
+            // Its own node says so, whether it is being looked for again meanwhile or not.
+            let had =
+                self.share(group, no).is_some_and(|share| share.id.is_some() && share.refused.is_none());
+            if let (Reply::Failed(error), true) = (reply, gone && had && linked) {
                 self.share_refused(group, no, error);
             }
             return;
@@ -235,8 +236,8 @@ impl Kernel {
     /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.
     pub(super) fn share_refused(&mut self, group: SessionId, no: u64, error: Error) {
         let gone = matches!(error.errno, Errno::NOENT | Errno::STALE | Errno::BADF);
-        let more = |share: &Share| share.up || self.levels_below(group, no) > 1;
-        if gone && self.share(group, no).is_some_and(|share| share.id.is_some() && more(share)) {
+        let had = self.share(group, no).is_some_and(|share| share.id.is_some());
+        if gone && had && self.has_further(group, no) {
             return self.lost_between(group, no, &error);
         }
         let owner = self.sessions.get(&group).map(|s| s.owner);

@@ -10,7 +10,7 @@ use super::{
     share::{BOTH, Share, Step},
 };
 use crate::{Kernel, Lane, LinkId, far::Purpose, limits, session::Session};
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use op::{Errno, Error, Mono, NodeId, Reply, SessionId};
 
 impl Kernel {
@@ -116,23 +116,13 @@ impl Kernel {
         self.give_it_time(group, no);
     }
 
-    /// How many links one after the other lead to the farthest member of a share.
-    pub(super) fn levels_below(&self, id: SessionId, no: u64) -> u32 {
-        let Some(group) = self.group(id) else { return 1 };
-        let Some(share) = group.shares.get(&no) else { return 1 };
-        let nodes: BTreeSet<NodeId> =
-            share.ranks.iter().filter_map(|rank| group.placed.get(&rank).copied()).collect();
-        let depth = |mut at: NodeId| {
-            let mut depth = 1;
-            while let Some(known) = self.node_no(at).and_then(|no| self.cloud.known(no))
-                && known.parent != self.node.id
-                && depth < limits::DEPTH as u32
-            {
-                (at, depth) = (known.parent, depth + 1);
-            }
-            depth
+    /// Whether a share has handed on some of its members.
+    pub(super) fn has_further(&self, id: SessionId, no: u64) -> bool {
+        let Some((group, share)) = self.group(id).and_then(|group| Some((group, group.shares.get(&no)?)))
+        else {
+            return false;
         };
-        nodes.into_iter().map(depth).max().unwrap_or(1)
+        share.up || share.ranks.iter().any(|rank| group.placed.get(&rank).is_some_and(|at| *at != share.peer))
     }
 
     /// Some node may be reached again: shares that are there are held again, and told what they may have missed.

@@ -1,0 +1,164 @@
+//! What is beyond a neighbour, with a far end that is a script: this node is `a`, `b` is below it and `c` below that, and on `c` there was
+//! session 5.
+
+use super::*;
+use crate::{
+    Clock, Effect, Event, LinkId, Node, Peer,
+    place::{Subject, View},
+};
+use alloc::{sync::Arc, vec, vec::Vec};
+use op::{FileKind, Op, Qid, Reply, Tag, Uid, User, Wall};
+
+const A: NodeId = NodeId(7);
+const B: NodeId = NodeId(8);
+const C: NodeId = NodeId(9);
+const LINK: LinkId = LinkId(1);
+
+/// The kernel of `a`, and what it asks over its only link.
+struct Far {
+    kernel: Kernel,
+    at: u64,
+    asked: Vec<(Tag, Op)>,
+    /// `b` knows of `c`.
+    knows: bool,
+}
+
+impl Far {
+    fn new() -> Far {
+        let (env, attrs, groups) = (Vec::new(), Vec::new(), vec![(0, "root".into())]);
+        let owner =
+            User { uid: Uid(0), name: "root".into(), groups, home: "/root".into(), shell: "/bin/sh".into() };
+        let node = Node {
+            id: A,
+            name: "a".into(),
+            owner: Arc::new(owner),
+            env,
+            attrs,
+            started: Wall(0),
+            fs: false,
+            store: 0,
+        };
+        Far { kernel: Kernel::new(node), at: 0, asked: Vec::new(), knows: true }
+    }
+
+    fn event(&mut self, event: Event) {
+        let clock = Clock { mono: Mono(self.at), wall: Wall(self.at) };
+        let mut done = Vec::new();
+        self.kernel.handle(clock, event, &mut done);
+        self.kernel.check();
+        self.asked.extend(done.into_iter().filter_map(|effect| match effect {
+            Effect::Ask { tag, op, .. } => Some((tag, op)),
+            _ => None,
+        }));
+    }
+
+    /// The journal is read, and the link comes.
+    fn begin(&mut self, lines: &[&str]) {
+        lines.iter().for_each(|line| self.event(Event::Recall(line.as_bytes().to_vec())));
+        self.event(Event::Recalled);
+        self.event(Event::Linked { link: LINK, peer: Peer { id: B, name: "b".into(), above: false } });
+        self.news();
+    }
+
+    /// `b` says again who there is.
+    fn news(&mut self) {
+        let news = format!("node {B} b {A} 1 up 0 ''\nnode {C} c {B} 1 up 0 ''\n");
+        self.event(Event::News(LINK, news.into_bytes()));
+    }
+
+    /// Answers what has been asked by now, in its order; not what is asked after that.
+    fn answer(&mut self) {
+        for (tag, op) in core::mem::take(&mut self.asked) {
+            let reply = self.reply(&op);
+            self.event(Event::Answered { link: LINK, tag, reply });
+        }
+    }
+
+    fn reply(&self, op: &Op) -> Reply {
+        let walked = |n: usize| Reply::Walked(vec![Qid { kind: FileKind::Dir, version: 0, path: 1 }; n]);
+        let node = if self.knows { 2 } else { 1 };
+        match op {
+            Op::Attach { .. } => Reply::Attached(Qid { kind: FileKind::Dir, version: 0, path: 0 }),
+            Op::Walk { names, .. } if names[0] == "net" => walked(node),
+            Op::Walk { .. } if self.knows => {
+                Reply::Failed(Error::new(Errno::NOENT, "no session 5 on c: it was freed"))
+            }
+            Op::Clunk { .. } | Op::Flush { .. } => Reply::Done,
+            _ => Reply::errno(Errno::BADF),
+        }
+    }
+
+    fn share(&self, id: SessionId) -> &Share {
+        &self.kernel.group(id).expect("it is a group").shares[&1]
+    }
+
+    /// A group of one member, which is in session 5 of `c`; its journal is that of a node that was started again.
+    fn with_share(life: Duration) -> (Far, SessionId) {
+        let mut far = Far::new();
+        let id = far.kernel.clone_in(Uid(0), Subject::Node(View::Net)).unwrap();
+        let lease = format!("{}s", life.as_secs());
+        let group = far.kernel.group_mut(id).unwrap();
+        group.recall_share(1, &[&format!("{C}"), "c", "5", "down", &lease]).unwrap();
+        (group.size, group.runs) = (1, true);
+        group.active.insert(0);
+        group.placed.insert(0, C);
+        group.shares.get_mut(&1).unwrap().ranks.insert(0);
+        far.kernel.groups.held.insert(C, 1);
+        far.begin(&[]);
+        (far, id)
+    }
+}
+
+#[test]
+fn a_share_that_its_own_node_says_is_gone_is_not_looked_for_again_whatever_news_come_meanwhile() {
+    let (mut far, id) = Far::with_share(Duration::from_secs(60));
+    assert!(!far.asked.is_empty(), "it is looked for");
+    for _ in 0..10 {
+        // Before the answers are there, something is heard that makes it worth another try.
+        far.at += 1_000_000_000;
+        far.news();
+        far.answer();
+    }
+    let refused = far.share(id).refused.clone().expect("it is known to be gone");
+    assert!(refused.cause.contains("no session 5 on c"), "{refused}");
+    assert!(far.kernel.group(id).unwrap().is_over(), "its rank has ended");
+    far.at += 1_000_000_000;
+    far.news();
+    assert_eq!(far.asked, [], "and nobody asks for it");
+}
+
+#[test]
+fn who_does_not_know_the_node_of_a_share_says_nothing_of_what_is_there() {
+    let (mut far, id) = Far::with_share(Duration::from_secs(60));
+    // When it was asked first, it knew; when it was asked why, it did not any more.
+    far.answer();
+    far.knows = false;
+    for _ in 0..10 {
+        far.answer();
+    }
+    assert_eq!(far.share(id).refused, None, "it may run there");
+    assert!(!far.kernel.group(id).unwrap().is_over());
+    far.at += (Duration::from_secs(60) + limits::LOST).as_nanos() as u64;
+    far.event(Event::Tick);
+    assert!(far.share(id).refused.is_some(), "it has its time, and no more");
+}
+
+#[test]
+fn a_kept_share_of_a_freed_group_is_not_forgotten_since_somebody_does_not_know_its_node() {
+    let mut far = Far::new();
+    far.knows = false;
+    far.begin(&[&format!("behind 1 {C} c 5 root 0")]);
+    assert!(!far.asked.is_empty(), "it is told");
+    for _ in 0..5 {
+        far.answer();
+    }
+    assert_eq!(far.kernel.groups.behind.len(), 1, "it may run there");
+    // Its own node says so.
+    far.knows = true;
+    far.at += limits::BEHIND_AGAIN.as_nanos() as u64;
+    far.event(Event::Tick);
+    for _ in 0..5 {
+        far.answer();
+    }
+    assert_eq!(far.kernel.groups.behind.len(), 0, "it is gone");
+}
