@@ -19,6 +19,7 @@ struct Far {
     kernel: Kernel,
     at: u64,
     asked: Vec<(Tag, Op)>,
+    journal: Vec<Vec<u8>>,
     /// `b` knows of `c`.
     knows: bool,
 }
@@ -38,7 +39,7 @@ impl Far {
             fs: false,
             store: 0,
         };
-        Far { kernel: Kernel::new(node), at: 0, asked: Vec::new(), knows: true }
+        Far { kernel: Kernel::new(node), at: 0, asked: Vec::new(), journal: Vec::new(), knows: true }
     }
 
     fn event(&mut self, event: Event) {
@@ -46,16 +47,24 @@ impl Far {
         let mut done = Vec::new();
         self.kernel.handle(clock, event, &mut done);
         self.kernel.check();
-        self.asked.extend(done.into_iter().filter_map(|effect| match effect {
-            Effect::Ask { tag, op, .. } => Some((tag, op)),
-            _ => None,
-        }));
+        for effect in done {
+            match effect {
+                Effect::Ask { tag, op, .. } => self.asked.push((tag, op)),
+                Effect::Journal(line) => self.journal.push(line),
+                _ => {}
+            }
+        }
+    }
+
+    /// The journal is read.
+    fn recall(&mut self, lines: &[Vec<u8>]) {
+        lines.iter().for_each(|line| self.event(Event::Recall(line.clone())));
+        self.event(Event::Recalled);
     }
 
     /// The journal is read, and the link comes.
-    fn begin(&mut self, lines: &[&str]) {
-        lines.iter().for_each(|line| self.event(Event::Recall(line.as_bytes().to_vec())));
-        self.event(Event::Recalled);
+    fn begin(&mut self, lines: &[Vec<u8>]) {
+        self.recall(lines);
         self.event(Event::Linked { link: LINK, peer: Peer { id: B, name: "b".into(), above: false } });
         self.news();
     }
@@ -88,6 +97,11 @@ impl Far {
         }
     }
 
+    /// The numbers of what is remembered of freed groups.
+    fn behind(&self) -> Vec<u64> {
+        self.kernel.groups.behind.keys().copied().collect()
+    }
+
     fn share(&self, id: SessionId) -> &Share {
         &self.kernel.group(id).expect("it is a group").shares[&1]
     }
@@ -107,6 +121,11 @@ impl Far {
         far.begin(&[]);
         (far, id)
     }
+}
+
+/// The line of the journal about session 5 of `c`, left behind at this time.
+fn behind(since: u64) -> Vec<u8> {
+    format!("behind 1 {C} c 5 root {since}").into_bytes()
 }
 
 #[test]
@@ -147,18 +166,57 @@ fn who_does_not_know_the_node_of_a_share_says_nothing_of_what_is_there() {
 fn a_kept_share_of_a_freed_group_is_not_forgotten_since_somebody_does_not_know_its_node() {
     let mut far = Far::new();
     far.knows = false;
-    far.begin(&[&format!("behind 1 {C} c 5 root 0")]);
+    far.begin(&[behind(0)]);
     assert!(!far.asked.is_empty(), "it is told");
     for _ in 0..5 {
         far.answer();
     }
-    assert_eq!(far.kernel.groups.behind.len(), 1, "it may run there");
-    // Its own node says so.
+    assert_eq!(far.behind(), [1], "it may run there");
+    // It is told again after a while, and not before.
     far.knows = true;
-    far.at += limits::BEHIND_AGAIN.as_nanos() as u64;
+    far.at += limits::BEHIND_AGAIN.as_nanos() as u64 - 1;
     far.event(Event::Tick);
+    assert_eq!(far.asked, []);
+    far.at += 1;
+    far.event(Event::Tick);
+    assert!(!far.asked.is_empty());
     for _ in 0..5 {
         far.answer();
     }
-    assert_eq!(far.kernel.groups.behind.len(), 0, "it is gone");
+    assert!(far.behind().is_empty(), "its own node says that it is gone");
+}
+
+#[test]
+fn of_more_kept_shares_of_freed_groups_than_are_remembered_the_last_ones_are_also_after_a_restart() {
+    let mut far = Far::new();
+    far.recall(&[]);
+    let most = limits::BEHIND as u64;
+    for no in 0..most + 3 {
+        assert_eq!(far.behind().len() as u64, no.min(most));
+        let id = far.kernel.clone_in(Uid(0), Subject::Node(View::Net)).unwrap();
+        let group = far.kernel.group_mut(id).unwrap();
+        group.recall_share(no, &[&format!("{C}"), "c", &format!("{no}"), "down", "keep"]).unwrap();
+        far.kernel.free(id);
+        far.event(Event::Tick);
+    }
+    let last: Vec<u64> = (3..most + 3).collect();
+    assert_eq!(far.behind(), last);
+    let mut again = Far::new();
+    again.at = far.at;
+    again.recall(&far.journal);
+    assert_eq!(again.behind(), last);
+}
+
+#[test]
+fn what_a_freed_group_left_behind_is_remembered_for_its_time_and_no_longer() {
+    let since = 1_000;
+    let end = since + limits::BEHIND_FOR.as_nanos() as u64;
+    let mut far = Far::new();
+    far.at = end;
+    far.recall(&[behind(since)]);
+    assert_eq!(far.behind(), [1]);
+    far.at += 1;
+    far.event(Event::Tick);
+    assert!(far.behind().is_empty());
+    assert!(far.journal.contains(&b"nobehind 1".to_vec()), "nor is it after a restart");
 }
