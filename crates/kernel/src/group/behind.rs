@@ -82,22 +82,25 @@ impl Kernel {
         let lane = Lane::Control;
         let Ok(root) = self.root(link, lane, &user, false) else { return };
         let Some(tie) = self.cloud.links.get_mut(&link) else { return };
-        let (node, there) = (tie.fid(), tie.fid());
+        let (node, session, ctl) = (tie.fid(), tie.fid(), tie.fid());
         if let Some(behind) = self.groups.behind.get_mut(&no) {
             behind.told = Some(link);
         }
         self.lead_there(link, lane, (root, node), &names, names.len());
-        // First by itself, since only a single step says what is wrong with it; and to a fid of its own, which is none if the session is
-        // not there: what follows must not be said to the node.
-        let step = |fid: Fid, name: &str| Op::Walk { fid, newfid: there, names: alloc::vec![name.into()] };
-        self.ask(link, lane, Purpose::Behind { no, step: BehindStep::Walk }, step(node, &id.to_string()));
+        // First by itself, since only a single step says what is wrong with it. Each to a fid of its own: it is none if the session is not
+        // there, and what follows must not be said to the node; and a node in between would open what a fid was before it walked itself.
+        let step =
+            |fid: Fid, newfid: Fid, name: &str| Op::Walk { fid, newfid, names: alloc::vec![name.into()] };
+        let walk = step(node, session, &id.to_string());
+        self.ask(link, lane, Purpose::Behind { no, step: BehindStep::Walk }, walk);
         let nobody = || Purpose::Nobody { clunk: None };
-        self.ask(link, lane, nobody(), step(there, "ctl"));
+        self.ask(link, lane, nobody(), step(session, ctl, "ctl"));
         let access = Access { read: true, write: true, truncate: false };
-        self.ask(link, lane, nobody(), Op::Open { fid: there, access });
-        self.free_behind(link, no, there);
-        self.clunk_there(link, lane, there);
-        self.clunk_there(link, lane, node);
+        self.ask(link, lane, nobody(), Op::Open { fid: ctl, access });
+        self.free_behind(link, no, ctl);
+        for fid in [ctl, session, node] {
+            self.clunk_there(link, lane, fid);
+        }
     }
 
     /// Says it over a fid that is open there.
