@@ -121,7 +121,7 @@ pub(crate) struct End {
     pub(crate) again: u32,
     /// `node/id`; `node/-` of what was never made.
     pub(crate) path: Box<str>,
-    /// Nobody was told to make it: there was no way to its node.
+    /// Nothing of it has run: nobody was told to make it, or its node died before it could be started.
     pub(crate) untold: bool,
     pub(crate) pid: u32,
     pub(crate) how: How,

@@ -278,7 +278,11 @@ impl Kernel {
     pub(crate) fn told(&mut self, tell: Tell) {
         match tell {
             Tell::Started { session, pid, mark, limits_by } => self.started(session, pid, mark, limits_by),
-            Tell::Refused { session, error } => self.refused(session, &error),
+            Tell::Refused { session, error } => {
+                // Of a start that was asked for before a restart: nothing of it has run.
+                let unrun = error.errno == Errno::CANCELED;
+                self.not_started(session, &error, unrun);
+            }
             Tell::Grew { session, stream, len } => {
                 self.output_changed(session, stream, |out| {
                     out.full = false;
@@ -346,7 +350,13 @@ impl Kernel {
         self.happened(Some(id), owner, if adopted { What::Adopted { pid } } else { What::Started { pid } });
     }
 
+    /// It could not be started.
     pub(crate) fn refused(&mut self, id: SessionId, error: &Error) {
+        self.not_started(id, error, false);
+    }
+
+    /// The same; and whether that is so only since the node died before the program could be tried (`unrun`).
+    fn not_started(&mut self, id: SessionId, error: &Error, unrun: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.state != State::Starting {
             return;
@@ -369,7 +379,7 @@ impl Kernel {
         if freeing {
             return self.free(id);
         }
-        self.member_refused(id, error);
+        self.member_refused(id, error, unrun);
         self.reducer_refused(id, error);
         self.settle_life(id);
     }

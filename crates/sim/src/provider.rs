@@ -1,7 +1,7 @@
 //! A provider in memory. It keeps spools, remembers what it was asked and told, outlives the kernel as programs
 //! do, and asserts that whoever asks keeps to the protocol of [`op::Act`].
 
-use op::{Act, Exit, How, Launch, SessionId, Stream, Tell, Usage};
+use op::{Act, Errno, Error, Exit, How, Launch, SessionId, Stream, Tell, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a program stands, as far as was told.
@@ -59,6 +59,8 @@ pub struct Provider {
     pub written: BTreeMap<(SessionId, Stream), (Vec<u8>, u64)>,
     /// Sessions that were ever started, to see that none is started twice.
     pub started: BTreeSet<SessionId>,
+    /// Those that it was ever asked to start: they have spools, so what became of them is not known if they are not here.
+    asked: BTreeSet<SessionId>,
     next_pid: u32,
 }
 
@@ -106,6 +108,7 @@ impl Provider {
             Act::Start(launch) => {
                 assert!(!launch.argv.is_empty(), "a program has a name: {act:?}");
                 assert!(self.started.insert(id), "started twice: {act:?}");
+                self.asked.insert(id);
                 self.programs.insert(id, Program::new((**launch).clone()));
             }
             Act::Adopt { .. } => match self.programs.get_mut(&id) {
@@ -167,6 +170,7 @@ impl Provider {
         if let Tell::Refused { .. } = tell {
             self.programs.remove(&id);
             self.started.remove(&id);
+            self.lost.remove(&id);
             return;
         }
         let Some(program) = self.programs.get_mut(&id) else { return };
@@ -220,9 +224,14 @@ impl Provider {
         spool[from..end].to_vec()
     }
 
-    /// What is told of a program that a new kernel has asked for: its spools, then that it runs or how it ended.
+    /// What is told of a program that a new kernel has asked for: its spools, then that it runs or how it ended. What the node died
+    /// before it could ask for has not run, and what could not be started while the node was away is lost.
     pub fn adopted(&self, id: SessionId, now: op::Wall) -> Vec<Tell> {
         let Some(program) = self.programs.get(&id) else {
+            if !self.asked.contains(&id) {
+                let cause = "the node was restarted before it could start this program; it has not run";
+                return vec![Tell::Refused { session: id, error: Error::new(Errno::CANCELED, cause) }];
+            }
             let exit = Exit { how: How::Lost, usage: Usage::default(), at: now };
             return vec![Tell::Exited { session: id, exit }];
         };

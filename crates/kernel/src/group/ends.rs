@@ -18,12 +18,15 @@ impl Kernel {
         self.rank_ended(group, Ended { rank, again, end: As::Session(id) });
     }
 
-    /// What should have been started as it was made could not be.
-    pub(crate) fn member_refused(&mut self, id: SessionId, error: &Error) {
+    /// What should have been started as it was made could not be; if that was never tried (`unrun`), it is to be planned again.
+    pub(crate) fn member_refused(&mut self, id: SessionId, error: &Error, unrun: bool) {
         let Some((group, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
         if self.group(group).is_some_and(|g| g.runs) {
             let path = format!("{}/{}", self.node.name, id.0);
-            self.rank_failed(group, rank, &path, error);
+            match unrun {
+                true => self.rank_untold(group, rank, &path),
+                false => self.rank_failed(group, rank, &path, error),
+            }
         }
     }
 
@@ -38,10 +41,10 @@ impl Kernel {
         self.rank_ended(group, End::unmade(rank, again, path, how).into());
     }
 
-    /// A rank whose node is out of reach before anybody was told to make it there.
-    pub(super) fn rank_untold(&mut self, group: SessionId, rank: u32, node: &str) {
+    /// A rank of which nothing has run: its node was out of reach before anybody was told to make it there, or died before it could start it.
+    pub(super) fn rank_untold(&mut self, group: SessionId, rank: u32, path: &str) {
         let again = self.group(group).map_or(0, |g| g.again(rank));
-        let end = End::unmade(rank, again, &format!("{node}/-"), How::Lost);
+        let end = End::unmade(rank, again, path, How::Lost);
         self.rank_ended(group, End { untold: true, ..end }.into());
     }
 

@@ -187,7 +187,7 @@ impl Kernel {
         for (ranks, name, error) in unknown {
             for rank in ranks.iter() {
                 begun.problems.push((id, error.clone()));
-                self.rank_untold(id, rank, &name);
+                self.rank_untold(id, rank, &format!("{name}/-"));
             }
         }
         begun

@@ -21,6 +21,8 @@ struct Ran {
     token: u64,
     rank: u32,
     alive: bool,
+    /// It is more than asked for: what could not be started never is.
+    ran: bool,
     how: Option<How>,
     since: Mono,
 }
@@ -39,8 +41,10 @@ impl Ledger {
             for (id, program) in &host.world.provider.programs {
                 let key = (at, *id);
                 let Some((token, rank)) = member(&program.launch.argv) else { continue };
-                let ran = self.ran.entry(key).or_insert(Ran { token, rank, alive: true, how: None, since });
+                let new = Ran { token, rank, alive: true, ran: false, how: None, since };
+                let ran = self.ran.entry(key).or_insert(new);
                 ran.alive = program.stand != Stand::Ended;
+                ran.ran |= program.stand != Stand::Starting;
                 ran.how = program.exit.map(|exit| exit.how);
             }
         }
@@ -63,8 +67,9 @@ impl Ledger {
         (begun.len() >= ranks as usize).then(|| of.iter().map(|ran| ran.since).max()).flatten()
     }
 
+    /// How often a rank ran.
     fn of(&self, token: u64, rank: u32) -> usize {
-        self.ran.values().filter(|ran| (ran.token, ran.rank) == (token, rank)).count()
+        self.ran.values().filter(|ran| ran.ran && (ran.token, ran.rank) == (token, rank)).count()
     }
 
     fn runs(&self, token: u64, rank: u32) -> bool {
@@ -226,7 +231,8 @@ impl Run {
         let really = ran.how;
         let known = really == Some(said) || said == How::Lost || (said == How::Code(127) && really.is_none());
         assert!(known, "{name}: {line:?}, and it ended by {really:?}");
-        let found = !group.kept || said != How::Lost || really == Some(How::Lost);
+        // Whether it could be started nobody knows any more, if its node died meanwhile.
+        let found = !group.kept || said != How::Lost || really == Some(How::Lost) || !ran.ran;
         assert!(found, "{name} is kept, and was not found again: {line:?}, and it ended by {really:?}");
         rank
     }
