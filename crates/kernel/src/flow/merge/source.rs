@@ -201,7 +201,6 @@ impl Source {
     /// first, unless ranks come in their order anyway. False if that cannot be.
     pub(super) fn again(&mut self, ordered: bool, records: &Records) -> bool {
         let Intake::Frames(share) = &mut self.intake else { return false };
-        share.resume = None;
         if let Some(open) = share.open.as_ref().filter(|_| !ordered) {
             let (Some(rank), 1) = (open.first(), open.len()) else { return false };
             share.resume = Some(Resume {
@@ -287,8 +286,8 @@ impl Frames {
     fn resume(&mut self, ranks: &RankSet, data: &[u8], mark: Mark) -> Option<(RankSet, Vec<u8>, Mark)> {
         let resume = self.resume.as_mut().filter(|resume| ranks.len() == 1 && ranks.contains(resume.rank))?;
         let received = self.received.entry(resume.rank).or_default();
-        // What is behind all that has come or waits here.
-        let known = (*received + resume.rest.len() as u64).saturating_sub(resume.at);
+        // What is behind all that has come.
+        let known = received.saturating_sub(resume.at);
         resume.rest.extend_from_slice(data.get(known as usize..).unwrap_or_default());
         resume.at += data.len() as u64;
         let mut ends = Vec::new();
