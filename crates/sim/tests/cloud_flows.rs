@@ -235,5 +235,6 @@ const MUST_HAPPEN: &[&str] = &[
     "readers that came to the end",
     "readers that stopped",
     "records sent",
+    "results that lack something, and say so",
     "writers that were cut off",
 ];

@@ -157,7 +157,7 @@ impl Run {
         let rng = &mut self.cloud.rng;
         let size = rng.u32(1..=slots + 1);
         let (way, kind, form) = records::random(rng, self.faults);
-        let form = match kind == Kind::Line && self.also.u32(0..6) == 0 {
+        let form = match kind == Kind::Line && self.also.u32(0..3) == 0 {
             true => Form::Reduce,
             false => form,
         };
@@ -210,6 +210,9 @@ impl Run {
             let stops = if self.also.u32(0..3) == 0 { self.also.usize(0..5000) } else { usize::MAX };
             readers.push(self.reader(group, "stderr", stops));
         }
+        let killed = self.killed_on_its_way(group);
+        // There is something to kill only while somebody reads.
+        readers.extend(killed.map(|file| self.reader(group, file, usize::MAX)));
         let begun = self.cloud.clock.mono;
         let (mut closing, mut steps) = (None, 0);
         while !readers[0].over {
@@ -218,6 +221,9 @@ impl Run {
             assert!(took < OVER, "{}: it has not ended in {took:?}: {}", group.path, self.seen(group));
             if self.faults && steps < 60 && self.cloud.rng.u32(0..8) == 0 {
                 self.fault(group);
+            }
+            if killed.is_some() && steps < 200 && self.also.u32(0..8) == 0 {
+                self.kill_sums();
             }
             let span = match self.cloud.rng.u32(0..8) {
                 0 => Duration::from_millis(self.cloud.rng.u64(0..300)),
@@ -375,24 +381,5 @@ impl Run {
         }
         self.cloud.hang_up(who);
         output
-    }
-
-    /// What the group says of itself, for who has to find out.
-    fn seen(&mut self, group: &Group) -> String {
-        self.heal();
-        let who = self.cloud.connect(group.home, "ericvh");
-        let mut all = String::new();
-        let of_group = ["info", "status", "wait"].map(|file| format!("{}/{file}", group.path));
-        let of_nodes = (0..self.cloud.hosts.len())
-            .flat_map(|at| ["error", "0/info", "0/status", "1/info"].map(|file| format!("net/n{at}/{file}")));
-        for file in of_group.into_iter().chain(of_nodes) {
-            let Ok(fid) = self.cloud.open(who, &file, READ) else { continue };
-            let tag = self.cloud.ask(who, Op::Read { fid, offset: 0, count: 10_000, wait: true });
-            self.cloud.run(Duration::from_secs(5));
-            if let Some(Reply::Data(data)) = self.cloud.reply(who, tag) {
-                all = format!("{all}\n{file}:\n{}", String::from_utf8_lossy(&data));
-            }
-        }
-        all
     }
 }

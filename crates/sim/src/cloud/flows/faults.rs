@@ -1,8 +1,8 @@
 //! What happens to the nodes and links of a cloud in which records flow; and time, in which it does.
 
 use super::{AWAY, Group, HELD, Run};
-use crate::cloud::faults::Cut;
-use op::Mono;
+use crate::cloud::{client::names, faults::Cut};
+use op::{Access, Fid, Mono, Op};
 use std::time::Duration;
 
 impl Run {
@@ -75,6 +75,28 @@ impl Run {
                 self.back.push((back, Some(at)));
             }
         }
+    }
+
+    /// The output whose programs are killed while they make it, in some runs.
+    pub(super) fn killed_on_its_way(&mut self, group: &Group) -> Option<&'static str> {
+        let reduced = ["stdout", "stderr"].into_iter().find(|file| group.reduces(file));
+        reduced.filter(|_| self.faults && self.also.bool())
+    }
+
+    /// What outputs go through is killed at a node and below it: the result lacks what it had.
+    pub(super) fn kill_sums(&mut self) {
+        let at = self.also.usize(0..self.cloud.hosts.len());
+        if !self.cloud.is_up(at) {
+            return;
+        }
+        self.note(format!("programs that outputs go through are killed from n{at} on"));
+        let who = self.cloud.connect(at, "ericvh");
+        let fid = self.cloud.new_fid(who);
+        let names = names(&format!("net/n{at}/query/prog=sum/ctl"));
+        self.cloud.ask(who, Op::Walk { fid: Fid(0), newfid: fid, names });
+        let access = Access { write: true, ..Access::default() };
+        self.cloud.ask(who, Op::Open { fid, access });
+        self.cloud.ask(who, Op::Write { fid, offset: 0, data: b"kill KILL\n".to_vec() });
     }
 
     /// No more faults.

@@ -1,15 +1,15 @@
 //! What a group's members took, and what came out, held against what was sent.
 
 use super::{
-    Form, Group, Run,
+    Form, Group, READ, Run,
     records::{Kind, Way},
 };
 use crate::{
     cloud::programs::summed,
     provider::{Program, Stand},
 };
-use op::{Errno, How};
-use std::collections::BTreeMap;
+use op::{Errno, How, Op, Reply};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Members by rank.
 type Members<'a> = BTreeMap<u32, &'a Program>;
@@ -35,6 +35,25 @@ impl Run {
                 let rank = program.launch.argv.last().map(|word| String::from_utf8_lossy(word).into_owned());
                 let rank = rank.and_then(|rank| rank.parse().ok()).expect("its last word is its rank");
                 assert!(all.insert(rank, program).is_none(), "rank {rank} was started twice");
+            }
+        }
+        all
+    }
+
+    /// What the group says of itself, for who has to find out.
+    pub(super) fn seen(&mut self, group: &Group) -> String {
+        self.heal();
+        let who = self.cloud.connect(group.home, "ericvh");
+        let mut all = String::new();
+        let of_group = ["info", "status", "wait"].map(|file| format!("{}/{file}", group.path));
+        let of_nodes = (0..self.cloud.hosts.len())
+            .flat_map(|at| ["error", "0/info", "0/status", "1/info"].map(|file| format!("net/n{at}/{file}")));
+        for file in of_group.into_iter().chain(of_nodes) {
+            let Ok(fid) = self.cloud.open(who, &file, READ) else { continue };
+            let tag = self.cloud.ask(who, Op::Read { fid, offset: 0, count: 10_000, wait: true });
+            self.cloud.run(Duration::from_secs(5));
+            if let Some(Reply::Data(data)) = self.cloud.reply(who, tag) {
+                all = format!("{all}\n{file}:\n{}", String::from_utf8_lossy(&data));
             }
         }
         all

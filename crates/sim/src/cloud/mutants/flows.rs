@@ -3,7 +3,7 @@
 use super::{Broken, Tamper};
 use crate::cloud::Wrap;
 use kernel::{Effect, Event};
-use op::Act;
+use op::{Act, Reply};
 use std::rc::Rc;
 
 /// How a kernel breaks flows.
@@ -15,11 +15,14 @@ pub enum FlowFault {
     LosesAByte,
     /// Now and then what is collected begins in the middle of a record.
     TearsARecord,
+    /// What lacks something is said to be whole.
+    SaysItIsWhole,
 }
 
 impl FlowFault {
     /// All of them.
-    pub const ALL: [FlowFault; 3] = [FlowFault::FeedsTwice, FlowFault::LosesAByte, FlowFault::TearsARecord];
+    pub const ALL: [FlowFault; 4] =
+        [FlowFault::FeedsTwice, FlowFault::LosesAByte, FlowFault::TearsARecord, FlowFault::SaysItIsWhole];
 
     /// Breaks kernels this way.
     pub fn wrap(self) -> Wrap {
@@ -47,7 +50,8 @@ impl Tamper for Flows {
     fn effect(&mut self, effect: Effect) -> (Vec<Effect>, Option<Event>) {
         let effect = match effect {
             Effect::Act(Act::Feed { session, mut data })
-                if self.fault != FlowFault::TearsARecord && self.now_and_then() =>
+                if matches!(self.fault, FlowFault::FeedsTwice | FlowFault::LosesAByte)
+                    && self.now_and_then() =>
             {
                 match self.fault {
                     FlowFault::FeedsTwice => data.extend(data.clone()),
@@ -61,6 +65,11 @@ impl Tamper for Flows {
             {
                 data.rotate_left(1);
                 Effect::Act(Act::Append { session, stream, offset, data })
+            }
+            Effect::Answer(client, tag, Reply::Failed(error))
+                if self.fault == FlowFault::SaysItIsWhole && error.cause.contains("is not whole") =>
+            {
+                Effect::Answer(client, tag, Reply::Data(Vec::new()))
             }
             effect => effect,
         };
