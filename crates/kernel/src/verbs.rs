@@ -776,6 +776,9 @@ impl Kernel {
         if verb == "kill" && words.iter().all(ends) {
             self.cancel_queue(id, ranks);
         }
+        if let (Reach::AllWhole, Some(ranks)) = (reach, ranks) {
+            return self.free_ranks(id, ranks);
+        }
         self.group_begins(id, verb);
         let prefix = line.iter().position(|b| *b == b'@');
         let rest = match (ranks, prefix) {

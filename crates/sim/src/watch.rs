@@ -112,7 +112,7 @@ impl Watch {
             // What groups have elsewhere.
             Some(
                 "group" | "nogroup" | "queue" | "left" | "pin" | "share" | "place" | "again" | "try"
-                | "replace" | "unshare" | "ended" | "flow" | "behind" | "nobehind",
+                | "replace" | "freed" | "unshare" | "ended" | "flow" | "behind" | "nobehind",
             ) => {}
             Some("free") => drop(number(words.next()).and_then(|id| self.journaled.remove(&id))),
             first => {

@@ -169,7 +169,41 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
 }
 
 impl Kernel {
-    /// Ranks go. Who has them below may run them until it has said that it does not.
+    /// Some ranks of a group are freed; the sessions of this node among them, by whoever asks.
+    pub(crate) fn free_ranks(&mut self, id: SessionId, ranks: &RankSet) -> Option<u64> {
+        let group = self.group(id)?;
+        let mut gone = group.active.clone();
+        gone.union_with(&group.queue);
+        gone = gone.intersection(ranks);
+        if let Some((no, _)) = group.shares.iter().find(|(_, share)| share.up && share.refused.is_none()) {
+            // It is planned there.
+            let (no, fan) = (*no, self.open_fan());
+            let line = format!("@{ranks} free").into_bytes();
+            self.tell_share(id, no, line, Line { fan: Some(fan), ..Line::PLAIN });
+            self.are_freed(id, &gone);
+            return Some(fan);
+        }
+        let fan = self.give_back(id, ranks);
+        self.are_freed(id, &gone);
+        fan
+    }
+
+    /// They are nobody's from here on, and end no more.
+    fn are_freed(&mut self, id: SessionId, gone: &RankSet) {
+        if gone.is_empty() {
+            return;
+        }
+        gone.iter().for_each(|rank| self.member_freed(id, rank));
+        if let Some(group) = self.group_mut(id) {
+            group.queue.subtract(gone);
+            group.replacing.subtract(gone);
+        }
+        self.append(format!("freed {} {gone}", id.0).into_bytes());
+        self.group_changed(id);
+    }
+
+    /// Ranks go. Who has them below may run them until it has said that it does not; also those of which that was said before, since
+    /// nobody may have heard it.
     fn give_back(&mut self, id: SessionId, going: &RankSet) -> Option<u64> {
         let shares = self.group_mut(id)?.shares.iter_mut().filter(|(_, share)| share.refused.is_none());
         let mut told = Vec::new();

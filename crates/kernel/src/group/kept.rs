@@ -9,6 +9,7 @@
 //!   last written anew, its session's line says it (`slot=1`).
 //! - `again ID RANK COUNT SPARED`: it waits to be made once more. `try ID RANKS COUNT SPARED`: they were made so often before, and so
 //!   often of that without having failed. `replace ID RANKS`: they are made anew when they have ended.
+//! - `freed ID RANKS`: they were given back before they had ended.
 //! - `nogroup ID`: it is none any more.
 //! - `ended ID line-of-wait`: how a rank ended, for good; `ended ID SESSION COUNT` of one that is a session here, and was made so
 //!   often before.
@@ -195,7 +196,7 @@ impl Kernel {
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
         let (verb, id) = (*text.first()?, SessionId(text.get(1)?.parse().ok()?));
         if ![
-            "group", "queue", "left", "pin", "share", "place", "again", "try", "replace", "unshare",
+            "group", "queue", "left", "pin", "share", "place", "again", "try", "replace", "freed", "unshare",
             "nogroup",
         ]
         .contains(&verb)
@@ -245,6 +246,13 @@ impl Kernel {
             }
             ["try", _, ranks, count, spared] => {
                 group.recall_tries(&RankSet::parse(ranks).ok()?, count, spared)?;
+            }
+            ["freed", _, ranks] => {
+                let freed = RankSet::parse(ranks).ok()?;
+                group.active.subtract(&freed);
+                group.queue.subtract(&freed);
+                group.replacing.subtract(&freed);
+                group.placed.retain(|rank, _| !freed.contains(*rank));
             }
             ["replace", _, ranks] => group.replacing.union_with(&RankSet::parse(ranks).ok()?),
             ["unshare", _, no] => group.recall_unshared(no.parse().ok()?),

@@ -336,9 +336,9 @@ fn a_machine_lost_in_the_middle_of_many_is_accounted_for() {
                 (false, true) => {
                     assert!(line.contains(" exit=0 ") && !line.starts_with("d/"), "{said}");
                     let wrote_it = |lost: bool, word: &str| {
-                        let lines = wrote
-                            .iter()
-                            .filter(|(node, line)| (*node == "d") == lost && *line == format!("{word} {rank}"));
+                        let lines = wrote.iter().filter(|(node, line)| {
+                            (*node == "d") == lost && *line == format!("{word} {rank}")
+                        });
                         lines.count()
                     };
                     assert_eq!((wrote_it(false, "begin"), wrote_it(false, "end")), (1, 1), "{said}");
