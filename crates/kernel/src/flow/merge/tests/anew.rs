@@ -138,7 +138,7 @@ fn a_record_whose_rest_is_lost_is_said_once_though_nothing_else_comes() {
 #[test]
 fn of_a_long_record_that_is_known_nothing_is_said_again() {
     let first = b"0 2 +\nab0 2\nc\n";
-    let again = b"0 2 +\nab0 4\nc\nd\n0 0 .\n";
+    let again = b"0 2 +\nab0 2\nc\n0 2\nd\n0 0 .\n";
     assert_eq!(gone_on(TAG, &Records::Line, first, again), ("0: abc\n0: d\n".into(), vec![]));
 }
 
