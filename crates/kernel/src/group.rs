@@ -140,6 +140,8 @@ pub(crate) struct Groups {
     freed: BTreeSet<NodeId>,
     /// Room is looked for everywhere.
     replan: bool,
+    /// Nobody is placed any more: the node is being stopped.
+    rests: bool,
     next_share: u64,
     /// Those that have shares. A link that goes or comes says nothing to any other session, however many are kept.
     sharing: BTreeSet<SessionId>,
@@ -153,6 +155,13 @@ pub(crate) struct Groups {
     beyond: bool,
     /// When shares that are out of reach are looked for again, and room for who could not be told of its node.
     look_at: Option<Mono>,
+}
+
+impl Groups {
+    /// Who waits goes on waiting.
+    pub(crate) fn rest(&mut self) {
+        self.rests = true;
+    }
 }
 
 impl Group {

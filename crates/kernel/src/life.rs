@@ -634,6 +634,18 @@ impl Kernel {
         self.set_timer(id, Timer::Kill, Some(at));
     }
 
+    /// The node is being stopped: what runs is asked to end, and nothing is made anew for it here. What waits in groups is in the journal.
+    pub(crate) fn end_all(&mut self) {
+        self.groups.rest();
+        let running = self.sessions.values().filter(|session| session.runs()).map(|session| session.id);
+        for id in running.collect::<Vec<_>>() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.why = "it was ended since its node was stopped (down)";
+            }
+            self.end_politely(id);
+        }
+    }
+
     pub(crate) fn signal(&mut self, id: SessionId, signal: i32, all: bool) {
         let Some(owner) = self.sessions.get(&id).map(|s| s.owner) else { return };
         if self.awaits_contents(id) {

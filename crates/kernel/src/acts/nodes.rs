@@ -15,6 +15,9 @@ pub(crate) fn down(k: &mut Kernel, uid: Uid, words: Words<'_>) -> Result<()> {
         let cause = format!("only {} and root can stop this node", k.node.owner.name);
         return Err(Error::new(Errno::PERM, cause));
     }
+    if !keep {
+        k.end_all();
+    }
     k.out.push(Effect::Down { keep });
     Ok(())
 }

@@ -238,7 +238,7 @@ impl Kernel {
 
     /// Whoever waits is placed where there is room now; then those in `await/` may have what is left.
     pub(crate) fn pump(&mut self) {
-        if self.groups.freed.is_empty() && !self.groups.replan {
+        if self.groups.rests || (self.groups.freed.is_empty() && !self.groups.replan) {
             return;
         }
         let freed = core::mem::take(&mut self.groups.freed);

@@ -3,7 +3,8 @@
 use super::kept::Kept;
 use super::node::{Node, Word};
 use super::wire::{self, Note};
-use crate::sys;
+use crate::process::family;
+use crate::sys::{self, Which};
 use op::SessionId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -31,6 +32,8 @@ pub struct Config {
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a start that a dead node had begun may take until it is given up.
 const LATE: Duration = Duration::from_secs(10);
+/// How long what is killed in the end is waited for.
+const LAST: Duration = Duration::from_secs(2);
 /// How long the node may talk without being listened to. In a storm of starts each word would otherwise wake
 /// the keeper, which costs a start more than all that is said (a third of it, on one CPU). What is said is
 /// safe meanwhile; what is urgent comes with [`wire::URGENT`].
@@ -265,12 +268,20 @@ impl Keeper {
         }
     }
 
-    /// The last act: what is left of the programs goes too.
+    /// The last act: what is left of the programs goes too, and all that came of them, also of those that have ended.
     fn exit(&mut self) -> ! {
         for kept in self.sessions.values().filter(|kept| kept.end.is_none() && sys::is_child(kept.pid)) {
             if let Some(pid) = rustix::process::Pid::from_raw(kept.pid) {
                 let _is_gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
             }
+        }
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let until = Instant::now() + LAST;
+        while family::kill_below(own) && Instant::now() < until {
+            while let Some(death) = sys::look_for_death(Which::Any) {
+                sys::reap(death.pid);
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         let _was_removed = std::fs::remove_file(self.config.state.join("keeper.sock"));
         std::process::exit(0)

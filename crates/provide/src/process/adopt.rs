@@ -146,6 +146,11 @@ impl Processes {
     pub fn stop(&mut self, keep: bool) {
         self.cgroups.leave();
         self.leave_rooms();
+        if self.line.is_none() && !keep {
+            // There is no keeper that would do it.
+            let all: Vec<SessionId> = self.programs.keys().copied().collect();
+            all.into_iter().for_each(|session| self.signal(session, libc::SIGKILL, true));
+        }
         let Some(line) = &mut self.line else { return };
         for (session, program) in &self.programs {
             let upto = |output: &Output| {

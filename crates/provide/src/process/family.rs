@@ -90,6 +90,27 @@ pub(super) fn tag_of(pid: i32) -> Option<String> {
     Some(String::from_utf8_lossy(tag).into_owned())
 }
 
+/// A process and all that came of it, as far as nobody has left it.
+pub(super) fn tree(root: i32) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    let mut ahead = vec![root];
+    while let Some(pid) = ahead.pop() {
+        if found.insert(pid) {
+            ahead.extend(children(pid));
+        }
+    }
+    found
+}
+
+/// Kills all that came of a process or fell to it, but not itself: nobody can leave the tree of a child subreaper. What is forked
+/// meanwhile, or falls to it when its parent dies, is there when this is called again; false when there was nothing.
+pub(crate) fn kill_below(reaper: i32) -> bool {
+    let mut below = tree(reaper);
+    below.remove(&reaper);
+    below.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    !below.is_empty()
+}
+
 /// Sends a signal to one process; it may be gone.
 pub(super) fn kill(pid: i32, signal: i32) {
     send(pid, signal, false);

@@ -25,7 +25,7 @@
 mod adopt;
 mod cgroup;
 mod child;
-mod family;
+pub(crate) mod family;
 mod flow;
 mod launch;
 mod parcel;

@@ -142,21 +142,10 @@ impl Processes {
         for orphan in kin.orphans() {
             let tag = family::tag_of(orphan);
             if tag.as_deref().is_some_and(|tag| tags.contains_key(tag)) {
-                for pid in family_of(orphan) {
+                for pid in family::tree(orphan) {
                     family::kill(pid, libc::SIGKILL);
                 }
             }
         }
     }
-}
-
-fn family_of(root: i32) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    let mut ahead = vec![root];
-    while let Some(pid) = ahead.pop() {
-        if found.insert(pid) {
-            ahead.extend(family::children(pid));
-        }
-    }
-    found
 }

@@ -107,6 +107,41 @@ fn programs_outlive_a_node_that_is_told_to_keep_them() {
     assert_eq!(home.run(&["logs", id.trim()]).out, "before\nafter\n");
 }
 
+/// Writes down its own number and that of what it leaves behind, which is in a session of its own and has no environment.
+const LEAVES: &str =
+    "(setsid env -i sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >> $HOME/left); echo $$ >> $HOME/left";
+
+#[test]
+fn down_asks_what_runs_to_end_and_leaves_nothing_that_came_of_it() {
+    let home = Home::up();
+    let asked = "trap 'echo asked > $HOME/asked; exit 3' TERM; echo ready; while :; do sleep 0.02; done";
+    let env = format!("HOME={}", home.dir.path().display());
+    let run = |words: &[&str], script: &str| {
+        let id = home.run(&[&["run", "--env", &env][..], words, &["--", "sh", "-c", script]].concat());
+        assert_eq!(id.status, 0, "{}", id.err);
+        id.out
+    };
+    // One that runs, one that has ended, and one that is forgotten already; and a group, whose ranks would be made again.
+    let id = run(&["--detach"], &format!("{LEAVES}; {asked}"));
+    run(&["--detach"], LEAVES);
+    run(&[], LEAVES);
+    let group = run(&["--detach", "-n", "1", "--retry", "3"], "echo begun >> $HOME/begun; sleep 1000");
+    let file = |name: &str| std::fs::read_to_string(home.dir.path().join(name)).unwrap_or_default();
+    eventually("all are there", || {
+        let ready = home.run(&["logs", id.trim()]).out == "ready\n";
+        ready && file("left").lines().count() == 6 && file("begun") == "begun\n"
+    });
+    assert_eq!(home.run(&["down"]).status, 0);
+    let there = |pid: &str| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let left: Vec<String> = file("left").lines().filter(|pid| there(pid)).map(String::from).collect();
+    assert_eq!((left, file("asked"), file("begun")), (vec![], "asked\n".into(), "begun\n".into()));
+    // How they ended is known, and who waits goes on when it is up again.
+    assert_eq!(home.run(&["up", "--no-mount", "--name", "n"]).status, 0);
+    assert_eq!(home.run(&["wait", id.trim()]).status, 3);
+    eventually("the rank is made again", || file("begun") == "begun\nbegun\n");
+    assert_eq!(home.run(&["kill", group.trim()]).status, 0);
+}
+
 #[test]
 fn in_the_foreground_it_ends_when_it_is_told_to() {
     let home = Home::empty();
