@@ -157,13 +157,6 @@ pub(crate) struct Groups {
     look_at: Option<Mono>,
 }
 
-impl Groups {
-    /// Who waits goes on waiting.
-    pub(crate) fn rest(&mut self) {
-        self.rests = true;
-    }
-}
-
 impl Group {
     /// Whether nothing of it will end any more.
     pub(crate) fn is_over(&self) -> bool {
@@ -361,11 +354,6 @@ impl Kernel {
     /// Whether a node that matches is known, though it may be down.
     fn may_come(&self, query: &crate::query::Query) -> bool {
         query.admits(&self.facts()) || self.cloud.nodes.values().any(|known| query.admits(&known.facts()))
-    }
-
-    /// Whether all members must run at once, since what comes in is dealt out to them.
-    fn crowds(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).and_then(|s| s.flow.as_ref()).is_some_and(|flow| flow.deals())
     }
 
     /// How many ranks a node may still be asked to hold, of all that a group has.

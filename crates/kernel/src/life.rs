@@ -636,7 +636,7 @@ impl Kernel {
 
     /// The node is being stopped: what runs is asked to end, and nothing is made anew for it here. What waits in groups is in the journal.
     pub(crate) fn end_all(&mut self) {
-        self.groups.rest();
+        self.place_no_more();
         let running = self.sessions.values().filter(|session| session.runs()).map(|session| session.id);
         for id in running.collect::<Vec<_>>() {
             if let Some(session) = self.sessions.get_mut(&id) {

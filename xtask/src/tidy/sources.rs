@@ -20,16 +20,8 @@ const LONGER: &[(&str, &str)] = &[
     ),
     ("crates/kernel/src/flow/merge.rs", "one machine: whose turn it is, and what comes out"),
     ("crates/host/src/node.rs", "the loop: what is ready, in; effects, out; one order of both"),
-    (
-        "crates/sim/src/cloud/groups.rs",
-        "one world: who asks for what, what goes wrong meanwhile, and where it is looked at",
-    ),
     ("crates/sim/src/model/mod.rs", "one model: its parts, and each operation of a client"),
     ("crates/sim/src/world.rs", "one world: kernel, provider, clients and checks, stepped together"),
-    (
-        "crates/uem/src/run/follow.rs",
-        "one loop: bytes, signals and the end of a program, which wait for each other",
-    ),
     ("crates/fuse/tests/it/conn.rs", "tests"),
     ("crates/ninep/tests/server.rs", "tests"),
     ("crates/provide/tests/lab/keeps.rs", "tests"),

@@ -307,6 +307,16 @@ impl Kernel {
         by_node.into_iter().map(pick).collect()
     }
 
+    /// Who waits goes on waiting: the node is being stopped.
+    pub(crate) fn place_no_more(&mut self) {
+        self.groups.rests = true;
+    }
+
+    /// Whether all members must run at once, since what comes in is dealt out to them.
+    pub(super) fn crowds(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).and_then(|s| s.flow.as_ref()).is_some_and(|flow| flow.deals())
+    }
+
     /// Something has changed that may have made room.
     pub(crate) fn look_for_room(&mut self) {
         self.groups.replan |= !self.groups.waiting.is_empty() || self.parked.awaited(&On::Room);
