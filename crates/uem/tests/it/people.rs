@@ -1,7 +1,8 @@
 //! Many programs, as a person at a terminal sees them: how far they are, ^C, what is left of it all when the client is killed.
 
-use crate::home::{Home, eventually, signal, status};
+use crate::home::{Home, ended, eventually, signal, status};
 use crate::terminal::Terminal;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// What a member does: it ends when the file of its rank is there, with what that says.
@@ -81,6 +82,24 @@ fn who_awaits_what_never_comes_gives_up_with_an_interrupt() {
     terminal.type_in("\x03");
     assert_eq!(status(&mut terminal.child), -2, "the signal itself");
     assert_eq!(home.info("self/info.json", "sessions"), "0");
+}
+
+#[test]
+fn who_awaits_more_than_there_is_room_for_has_it_when_there_is() {
+    let home = home();
+    assert_eq!(home.run(&["write", "self/ctl", "label slots=2 colour=red"]).status, 0);
+    // One that matches is not enough, nor are two slots.
+    let child = home.uem(&["cat", "await/red/num=3/clone"]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it waits", || home.info("self/info.json", "waiting") == "1");
+    let late = home.run(&["cat", "await/red/num=3/timeout=300ms/clone"]);
+    assert_eq!((late.status, late.out.as_str()), (125, ""));
+    assert!(late.err.contains("there was no room; 2 of 2 slots are free"), "{}", late.err);
+    assert_eq!(home.info("self/info.json", "sessions"), "0", "and nothing is left of that");
+    assert_eq!(home.run(&["write", "self/ctl", "label slots=3"]).status, 0);
+    let had = ended(child);
+    assert_eq!(had.status, 0, "{}", had.err);
+    assert_eq!(home.info("self/info.json", "sessions"), "4", "a group and its three members");
+    assert_eq!(home.run(&["cat", "await/red/num=1/timeout=10ms/clone"]).status, 125, "all are taken");
 }
 
 #[test]
