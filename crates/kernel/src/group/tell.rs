@@ -115,7 +115,9 @@ impl Kernel {
         let ranks = group.active.intersection(&share.ranks);
         let mut by_node: BTreeMap<Arc<str>, RankSet> = BTreeMap::new();
         for rank in ranks.iter() {
-            if let Some(name) = group.placed.get(&rank).and_then(|node| self.node_name(*node)) {
+            if let Some(node) = group.placed.get(&rank) {
+                // One that has left with the share's node is not known here any more; there it is.
+                let name = self.node_name(*node).unwrap_or_else(|| node.to_string().into());
                 by_node.entry(name).or_default().insert(rank);
             }
         }
