@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Kernel,
     acts::{Words, usage},
-    gone,
+    gone, limits,
     query::Query,
     ranks::RankSet,
     words::lossy,
@@ -140,8 +140,10 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
         return Ok(Begun::default());
     }
     let runs = group.runs || group.started;
-    let line: &[u8] = if runs { b"try kill" } else { b"free" };
-    let fan = k.share_fan(id, Some(&ranks), line);
+    let fan = match runs {
+        true => k.share_fan(id, Some(&ranks), b"try kill"),
+        false => k.give_back(id, &ranks),
+    };
     let reached = ranks.len();
     for rank in ranks.iter() {
         let here = k.sessions.get(&id).and_then(|s| s.member(rank));
@@ -229,15 +231,33 @@ impl Kernel {
     pub(super) fn free_leaving(&mut self, id: SessionId, no: u64, fan: Option<u64>) {
         let Some(share) = self.share_mut(id, no).filter(|share| !share.leaving.is_empty()) else { return };
         share.freeing += 1;
+        share.unfreed = false;
         let (which, line) = (share.freeing, format!("@{} free", share.leaving).into_bytes());
         self.tell_share(id, no, line, Line { fan, frees: Some(which), ..Line::PLAIN });
     }
 
-    /// They are gone there. Each line names all that leave, so what was done about the last is about all of them.
-    pub(super) fn share_freed(&mut self, id: SessionId, no: u64, which: u64) {
-        if let Some(share) = self.share_mut(id, no).filter(|share| share.freeing == which) {
-            share.leaving = RankSet::new();
-            self.journal_share(id, no);
+    /// They are gone there, or not all of them: somewhere on the way to one there is no way now. Each line names all that leave, so what was
+    /// done about the last is about all of them.
+    pub(super) fn share_freed(&mut self, id: SessionId, no: u64, which: u64, all: bool) {
+        let Some(share) = self.share_mut(id, no).filter(|share| share.freeing == which) else { return };
+        if !all {
+            share.unfreed = share.is_held();
+            return self.look_for_them_in(limits::BEHIND_AGAIN);
+        }
+        share.leaving = RankSet::new();
+        self.journal_share(id, no);
+        // Who was replaced is made now.
+        self.look_for_room();
+    }
+
+    /// Whoever could not pass it on is told again which ranks are given back.
+    pub(super) fn free_again(&mut self) {
+        let all = self.sharing().flat_map(|(session, group)| {
+            let unfreed = group.shares.iter().filter(|(_, share)| share.unfreed);
+            unfreed.map(move |(no, _)| (session.id, *no))
+        });
+        for (id, no) in all.collect::<Vec<_>>() {
+            self.free_leaving(id, no, None);
         }
     }
 

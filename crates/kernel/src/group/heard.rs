@@ -165,8 +165,8 @@ impl Kernel {
                 return;
             }
         }
-        if let (Some(which), Reply::Wrote(_)) = (line.frees, &reply) {
-            self.share_freed(group, no, which);
+        if let Some(which) = line.frees {
+            self.share_freed(group, no, which, matches!(reply, Reply::Wrote(_)));
         }
         let stale = matches!(&reply, Reply::Failed(error) if error.errno == Errno::STALE);
         if stale && link != LinkId::FILES && self.share_is_beyond(group, no, link) {
@@ -256,6 +256,7 @@ impl Kernel {
             (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
         let deadline = share.deadline.take();
         let ranks = g.active.intersection(&share.ranks);
+        let left = !share.leaving.is_empty();
         let runs = g.runs || g.started;
         g.growing = false;
         if let Some(at) = deadline {
@@ -277,6 +278,10 @@ impl Kernel {
             } else {
                 self.member_freed(group, rank);
             }
+        }
+        if left {
+            // Nor is anybody there who was given back.
+            self.look_for_room();
         }
         // After the ends of its ranks: what is in no share and has not ended is made anew.
         self.append(format!("unshare {} {no}", group.0).into_bytes());

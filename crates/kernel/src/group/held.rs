@@ -275,6 +275,7 @@ impl Kernel {
         if self.groups.look_at.is_some_and(|at| at <= self.clock.mono) {
             self.groups.look_at = None;
             self.shares_back();
+            self.free_again();
             self.flows_again();
             self.look_for_room();
         }
@@ -328,12 +329,13 @@ impl Kernel {
     }
 
     /// The groups that have shares.
-    fn sharing(&self) -> impl Iterator<Item = (&Session, &Group)> {
+    pub(super) fn sharing(&self) -> impl Iterator<Item = (&Session, &Group)> {
         let groups = self.groups.sharing.iter().filter_map(|id| self.sessions.get(id));
         groups.filter_map(|session| Some((&**session, session.group.as_deref()?)))
     }
 
-    /// Checks that no group is left out of what a link that goes or comes is looked up in, and nothing else is in it.
+    /// Checks that no group is left out of what a link that goes or comes is looked up in, and nothing else is in it; and that nobody is
+    /// made of whom another may be there.
     pub(crate) fn check_sharing(&self) {
         let shares = |s: &Session| s.group.as_deref().is_some_and(|group| !group.shares.is_empty());
         for session in self.sessions.values().filter(|session| shares(session)) {
@@ -347,6 +349,13 @@ impl Kernel {
             self.groups.sharing.iter().all(|id| self.sessions.contains_key(id)),
             "who has shares is there"
         );
+        for (session, group) in self.sharing() {
+            if group.is_share {
+                continue;
+            }
+            let two = group.active.intersection(&group.leaving());
+            assert!(two.is_empty(), "{two} of {:?} were given back, and made again too early", session.id);
+        }
     }
 }
 

@@ -138,12 +138,15 @@ impl Kernel {
             let node = group.placed.get(&rank).copied().unwrap_or_default();
             places.entry((share, node)).or_default().insert(rank);
         }
+        let mut known: RankSet = group.log.iter().map(|end| end.rank).collect();
+        known.union_with(&group.queue);
         let ended = |share: &super::Share| {
-            let mut ranks = share.ranks.clone();
+            let mut ranks = share.ranks.intersection(&known);
             ranks.subtract(&group.active);
+            ranks.subtract(&share.leaving);
             ranks
         };
-        // Those that have ended are in their share still, for whoever reads what they wrote.
+        // Those that have ended are in their share still, for whoever reads what they wrote; those that were freed are nobody's.
         for (no, share) in &group.shares {
             let ranks = ended(share);
             if !ranks.is_empty() {
@@ -273,6 +276,14 @@ impl Kernel {
             group.active.subtract(&ended);
             group.active = group.active.intersection(&RankSet::from_range(0..group.size));
             let planned_here = !group.is_share && !group.shares.values().any(|share| share.up);
+            // They were being given back when the node died, and not all of that was written down. Nothing is run again for that.
+            let half = group.active.intersection(&group.leaving());
+            group.active.subtract(&half);
+            for rank in half.iter().filter(|_| planned_here && !group.runs && !group.started).collect::<Vec<_>>() {
+                group.once_more(rank, false);
+                group.queue.insert(rank);
+            }
+            group.placed.retain(|rank, _| !half.contains(*rank));
             group.replacing = group.replacing.intersection(&group.active);
             // What was written down but never made is made anew.
             let mut unmade = group.active.clone();
@@ -341,7 +352,9 @@ impl Group {
             share.ranks.subtract(ranks);
         }
         if let Some(no) = share {
-            self.recalled_share(no).ranks.union_with(ranks);
+            let share = self.recalled_share(no);
+            share.ranks.union_with(ranks);
+            share.leaving.subtract(ranks);
         }
         self.queue.subtract(ranks);
         self.active.union_with(ranks);

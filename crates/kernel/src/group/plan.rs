@@ -221,7 +221,11 @@ impl Kernel {
             if let Some(group) = self.group_mut(id) {
                 for (other, share) in &mut group.shares {
                     match *other == no {
-                        true => share.ranks.union_with(ranks),
+                        // What is said later counts: whoever was to go there comes again.
+                        true => {
+                            share.ranks.union_with(ranks);
+                            share.leaving.subtract(ranks);
+                        }
                         false => share.ranks.subtract(ranks),
                     }
                 }
@@ -273,7 +277,7 @@ impl Kernel {
         room: usize,
         freed: Option<&alloc::collections::BTreeSet<NodeId>>,
     ) -> Result<Vec<Pick>> {
-        let mut next = group.queue.first_few(room);
+        let mut next = group.next(room);
         if !group.pins.is_empty() {
             return Ok(self.pinned(group, &next));
         }
@@ -324,6 +328,13 @@ impl Kernel {
 }
 
 impl Group {
+    /// Who of the queue is made next: nobody of whom another may be there still.
+    pub(super) fn next(&self, room: usize) -> RankSet {
+        let mut next = self.queue.clone();
+        next.subtract(&self.leaving());
+        next.first_few(room)
+    }
+
     /// How many more may be active.
     pub(super) fn room(&self) -> usize {
         self.width.map_or(usize::MAX, |width| (width as usize).saturating_sub(self.active.len()))

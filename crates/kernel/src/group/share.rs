@@ -48,6 +48,8 @@ pub(crate) struct Share {
     pub(super) leaving: RankSet,
     /// The number of the last line about that.
     pub(super) freeing: u64,
+    /// It could not be done about all of them: it is to be told again.
+    pub(super) unfreed: bool,
     /// When it is given up, if it does not come back.
     pub(super) deadline: Option<Mono>,
     /// What is wrong with it: nothing is asked of it any more.
@@ -322,6 +324,7 @@ impl Share {
             letting: 0,
             leaving: RankSet::new(),
             freeing: 0,
+            unfreed: false,
             deadline: None,
             refused: None,
         }
@@ -348,6 +351,14 @@ impl Share {
 }
 
 impl Group {
+    /// Ranks that were given back and may be there still: nobody else is made with their numbers.
+    pub(super) fn leaving(&self) -> RankSet {
+        let mut all = RankSet::new();
+        let shares = self.shares.values().filter(|share| share.refused.is_none());
+        shares.for_each(|share| all.union_with(&share.leaving));
+        all
+    }
+
     /// Whether somebody is on his way to his place.
     pub(crate) fn is_placing(&self) -> bool {
         self.growing || self.shares.values().any(|share| share.is_placing())

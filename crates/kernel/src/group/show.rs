@@ -79,6 +79,11 @@ impl Kernel {
         if session.ends().is_some() {
             return "nobody holds it since a link broke, and nothing is begun until somebody does".into();
         }
+        let had =
+            |share: &&Share| share.refused.is_none() && !share.leaving.intersection(&group.queue).is_empty();
+        if let (true, Some(share)) = (group.next(usize::MAX).is_empty(), group.shares.values().find(had)) {
+            return format!("{} has not said yet that who was given back there is gone", share.name);
+        }
         if group.room() == 0 {
             return format!("width={} are active", group.width.unwrap_or(0));
         }
