@@ -102,7 +102,20 @@ pub(super) struct Said<'a> {
     pub(super) dry: bool,
 }
 
+impl Said<'_> {
+    /// Whether it makes the first ranks.
+    fn makes(&self) -> bool {
+        matches!(self.verb, "res" | "run")
+    }
+}
+
 impl Kernel {
+    /// Whether somebody was planned here who is or was elsewhere.
+    fn plans(&self, id: SessionId) -> bool {
+        let shares = self.group(id).into_iter().flat_map(|group| group.shares.values());
+        shares.filter(|share| !share.up).any(|share| share.refused.is_none())
+    }
+
     /// A session that can become a group: fresh, nobody's member.
     pub(crate) fn can_be_group(&self, id: SessionId, verb: &str) -> Result<()> {
         let session = self.session(id)?;
@@ -137,7 +150,10 @@ impl Kernel {
             (Some((_, Some(error))), _) if self.session(said.id)?.size() > 0 => return Err(error),
             (Some((_, None)), None) => return Err(self.no_parent()),
             (Some((no, None)), Some(_)) => no,
-            (_, Some(link)) if self.session(said.id)?.size() == 0 => self.share_over(said.id, link)?,
+            // Nobody is planned anywhere yet. Who were planned here and given back may be there still, of which only this node knows.
+            (_, Some(link)) if said.makes() && self.session(said.id)?.size() == 0 && !self.plans(said.id) => {
+                self.share_over(said.id, link)?
+            }
             (_, _) => return Ok(None),
         };
         let group = self.group_mut(said.id).ok_or_else(|| gone(said.id))?;

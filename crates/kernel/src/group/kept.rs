@@ -279,7 +279,9 @@ impl Kernel {
             // They were being given back when the node died, and not all of that was written down. Nothing is run again for that.
             let half = group.active.intersection(&group.leaving());
             group.active.subtract(&half);
-            for rank in half.iter().filter(|_| planned_here && !group.runs && !group.started).collect::<Vec<_>>() {
+            for rank in
+                half.iter().filter(|_| planned_here && !group.runs && !group.started).collect::<Vec<_>>()
+            {
                 group.once_more(rank, false);
                 group.queue.insert(rank);
             }
