@@ -100,7 +100,12 @@ impl Kernel {
                 self.clunk_there(link, lane, from);
                 let reply = match reply {
                     Reply::Failed(error) => Reply::Failed(self.refusal(link, lane, error)),
-                    _ => Reply::errno(Errno::NOENT),
+                    // Nobody has said that it is not there; a way may have been missing then.
+                    _ => {
+                        let cause =
+                            "it could not be reached when it was asked for, and can be by now: ask again";
+                        Reply::Failed(Error::new(Errno::AGAIN, cause))
+                    }
                 };
                 self.answer_parked(who.client, who.tag, reply);
             }
