@@ -22,6 +22,9 @@ struct Far {
     journal: Vec<Vec<u8>>,
     /// `b` knows of `c`.
     knows: bool,
+    /// The session is there.
+    there: bool,
+    answers: BTreeMap<Tag, Reply>,
 }
 
 impl Far {
@@ -39,7 +42,15 @@ impl Far {
             fs: false,
             store: 0,
         };
-        Far { kernel: Kernel::new(node), at: 0, asked: Vec::new(), journal: Vec::new(), knows: true }
+        Far {
+            kernel: Kernel::new(node),
+            at: 0,
+            asked: Vec::new(),
+            journal: Vec::new(),
+            knows: true,
+            there: false,
+            answers: BTreeMap::new(),
+        }
     }
 
     fn event(&mut self, event: Event) {
@@ -50,6 +61,7 @@ impl Far {
         for effect in done {
             match effect {
                 Effect::Ask { tag, op, .. } => self.asked.push((tag, op)),
+                Effect::Answer(_, tag, reply) => drop(self.answers.insert(tag, reply)),
                 Effect::Journal(line) => self.journal.push(line),
                 _ => {}
             }
@@ -89,6 +101,7 @@ impl Far {
         match op {
             Op::Attach { .. } => Reply::Attached(Qid { kind: FileKind::Dir, version: 0, path: 0 }),
             Op::Walk { names, .. } if names[0] == "net" => walked(node),
+            Op::Walk { names, .. } if self.there => walked(names.len()),
             Op::Walk { .. } if self.knows => {
                 Reply::Failed(Error::new(Errno::NOENT, "no session 5 on c: it was freed"))
             }
@@ -219,4 +232,29 @@ fn what_a_freed_group_left_behind_is_remembered_for_its_time_and_no_longer() {
     far.event(Event::Tick);
     assert!(far.behind().is_empty());
     assert!(far.journal.contains(&b"nobehind 1".to_vec()), "nor is it after a restart");
+}
+
+#[test]
+fn what_is_there_when_it_is_asked_why_it_was_not_is_not_said_to_be_gone() {
+    let mut far = Far::new();
+    far.begin(&[]);
+    let client = crate::ClientId(1);
+    far.event(Event::Connect { client, links: true });
+    let ask = |far: &mut Far, tag: u64, op: Op| {
+        far.event(Event::Request { client, tag: Tag(tag), uid: Uid(0), op });
+    };
+    let walk = |fid: u32, newfid: u32, names: &[&str]| {
+        let names = names.iter().map(|name| String::from(*name)).collect();
+        Op::Walk { fid: op::Fid(fid), newfid: op::Fid(newfid), names }
+    };
+    ask(&mut far, 1, Op::Attach { fid: op::Fid(0), user: String::new(), tree: String::new() });
+    ask(&mut far, 2, walk(0, 1, &["net", "c"]));
+    far.answer();
+    // No way leads from `b` to `c` while it is walked, and one does again when it is asked what was wrong.
+    ask(&mut far, 3, walk(1, 2, &["5"]));
+    far.answer();
+    far.there = true;
+    (0..3).for_each(|_| far.answer());
+    let Some(Reply::Failed(error)) = far.answers.get(&Tag(3)) else { panic!("{:?}", far.answers) };
+    assert_eq!(error.errno, Errno::AGAIN, "{error}");
 }
