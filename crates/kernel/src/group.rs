@@ -91,7 +91,7 @@ pub(crate) struct Group {
     growing: bool,
     /// Where it is planned elsewhere: how many wait and why, as its share above said when that was last asked.
     above: Option<(usize, String)>,
-    /// These are not made (`ranks=`), as far as that is known below the top.
+    /// These are not made (`ranks=`), or were freed, as far as that is known below the top.
     left_out: RankSet,
     /// It is a share, and which ranks it was told to make.
     pub(crate) is_share: bool,

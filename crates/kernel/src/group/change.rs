@@ -183,6 +183,9 @@ impl Kernel {
             let line = format!("@{ranks} free").into_bytes();
             self.tell_share(id, no, line, Line { fan: Some(fan), ..Line::PLAIN });
             self.are_freed(id, &gone);
+            // How many there are says nothing of who they are.
+            self.group_mut(id)?.left_out.union_with(&gone);
+            self.journal_group(id);
             return Some(fan);
         }
         let fan = self.give_back(id, ranks);

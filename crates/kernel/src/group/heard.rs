@@ -211,6 +211,7 @@ impl Kernel {
         let mut tried = Vec::new();
         if size < before {
             group.active = group.active.intersection(&all);
+            group.left_out = group.left_out.intersection(&all);
             // Should they be taken again, they are others than those that have ended.
             for (rank, again) in group.log.iter().filter(|e| e.rank >= size).map(|e| (e.rank, e.again)) {
                 let tries = group.tries.entry(rank).or_default();

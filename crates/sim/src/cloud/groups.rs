@@ -21,7 +21,7 @@ use crate::{
 use clients::Reader;
 use judge::Ledger;
 use op::{Fid, Mono, Tag};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use whole::Whole;
 
 /// A session that is a group, or was asked to become one.
@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub(super) changed: bool,
     /// Ranks were given back: their numbers may be others' now.
     pub(super) shrunk: bool,
+    /// Ranks that were told to be freed: whether they end is not known.
+    pub(super) freed: BTreeSet<u32>,
     /// It runs on where it cannot be reached.
     pub(super) kept: bool,
     /// All its members ran, and were known to, before anything broke.

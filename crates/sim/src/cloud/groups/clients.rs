@@ -3,7 +3,7 @@
 use super::{Group, Run};
 use crate::cloud::client::{BOTH, names};
 use op::{Access, Fid, Op, Reply, Tag};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Who reads its `wait`.
 #[derive(Debug)]
@@ -83,6 +83,7 @@ impl Run {
             made: None,
             changed: false,
             shrunk: false,
+            freed: BTreeSet::new(),
             kept,
             settled: None,
             reader: None,
@@ -102,6 +103,7 @@ impl Run {
             5 | 6 => format!("@{rank} kill"),
             7 => format!("@{}-{} kill KILL", n, n + rank),
             8 | 9 if !self.groups[at].runs => format!("exec sleep 3 g{token} {{rank}}"),
+            10 => format!("@{rank} free"),
             _ => return,
         };
         self.say(at, &line);
@@ -119,6 +121,8 @@ impl Run {
         let group = &mut self.groups[at];
         group.over |= line == "free";
         group.shrunk |= line.starts_with("shrink");
+        let freed = line.strip_prefix('@').and_then(|line| line.strip_suffix(" free"));
+        group.freed.extend(freed.and_then(|rank| rank.parse::<u32>().ok()));
         group.changed |= ["grow", "shrink", "replace"].iter().any(|verb| line.starts_with(verb));
         group.said.push((tag, line.into()));
     }

@@ -178,7 +178,8 @@ impl Run {
             assert!(ranks.insert(rank) || group.shrunk, "{name}: rank {rank} ends twice:\n{wait}");
         }
         for rank in 0..size {
-            assert!(ranks.contains(&rank), "{name}: rank {rank} of {size} has not ended:\n{wait}\n{info}");
+            let ended = ranks.contains(&rank) || group.freed.contains(&rank);
+            assert!(ended, "{name}: rank {rank} of {size} has not ended:\n{wait}\n{info}");
             let started = self.ledger.of(group.token, rank);
             let most = 1 + group.retry as usize;
             assert!(group.changed || started <= most, "{name}: rank {rank} was started {started} times");
