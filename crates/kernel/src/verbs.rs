@@ -714,7 +714,7 @@ impl Kernel {
             },
             Run::Session { act, reach } => match self.reached(uid, subject, *reach, &name, ranks.as_ref()) {
                 Ok(ids) if dry => {
-                    run.fan = self.fan_line(uid, subject, (*reach, &name, &words), ranks.as_ref(), line);
+                    run.fan = self.pass_on(uid, subject, *reach, ranks.as_ref(), line);
                     ids.iter().for_each(|id| self.would_reach(Some(*id), uid, &name));
                     return Ok(Line::Done);
                 }
@@ -758,7 +758,7 @@ impl Kernel {
         }
     }
 
-    /// Sends a line to everybody else that it is for.
+    /// Sends a line to everybody else that it is for, and does what is to be done about those who wait or are elsewhere.
     fn fan_line(
         &mut self,
         uid: Uid,
@@ -767,19 +767,33 @@ impl Kernel {
         ranks: Option<&RankSet>,
         line: &[u8],
     ) -> Option<u64> {
+        if let Subject::Session(id) = subject {
+            let ends = |word: &Vec<u8>| matches!(signal_number(&words::lossy(word)), Some(1..=3 | 9 | 15));
+            if verb == "kill" && words.iter().all(ends) {
+                self.cancel_queue(id, ranks);
+            }
+            if let (Reach::AllWhole, Some(ranks)) = (reach, ranks) {
+                return self.free_ranks(id, ranks);
+            }
+            self.group_begins(id, verb);
+        }
+        self.pass_on(uid, subject, reach, ranks, line)
+    }
+
+    /// Sends a line to everybody else that it is for.
+    fn pass_on(
+        &mut self,
+        uid: Uid,
+        subject: Subject,
+        reach: Reach,
+        ranks: Option<&RankSet>,
+        line: &[u8],
+    ) -> Option<u64> {
         let Subject::Session(id) = subject else { return self.fan_out(uid, subject, line) };
         if reach == Reach::AllWhole && ranks.is_none() {
             // What is freed as one is freed by being closed.
             return None;
         }
-        let ends = |word: &Vec<u8>| matches!(signal_number(&words::lossy(word)), Some(1..=3 | 9 | 15));
-        if verb == "kill" && words.iter().all(ends) {
-            self.cancel_queue(id, ranks);
-        }
-        if let (Reach::AllWhole, Some(ranks)) = (reach, ranks) {
-            return self.free_ranks(id, ranks);
-        }
-        self.group_begins(id, verb);
         let prefix = line.iter().position(|b| *b == b'@');
         let rest = match (ranks, prefix) {
             (Some(_), Some(at)) => {
