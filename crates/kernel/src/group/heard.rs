@@ -151,8 +151,27 @@ impl Kernel {
         if before != Some(told) || (!data.is_empty() && may_come()) {
             self.read_wait(group, no);
         } else if share.up && data.is_empty() && !g.growing && !g.active.is_empty() {
-            // Who has not ended by now is not of it any more: they were given back, and word of that was lost on the way.
-            self.ask_size(group, no, None);
+            self.over_above(group, no);
+        }
+    }
+
+    /// Above, all have ended, and every end was read. Who has an end here was only taken for given back, by the word of a node that had
+    /// heard too little; who has none is not of the group any more, and word of that was lost on the way.
+    pub(super) fn over_above(&mut self, id: SessionId, no: u64) {
+        let Some(group) = self.group_mut(id) else { return };
+        let mut tried = Vec::new();
+        for end in group.log.iter().rev().filter(|end| group.active.contains(end.rank)) {
+            if !tried.contains(&end.rank) {
+                group.tries.insert(end.rank, end.again);
+                tried.push(end.rank);
+            }
+        }
+        group.active.subtract(&tried.iter().copied().collect());
+        let all = group.active.is_empty();
+        self.journal_tries(id, &tried);
+        self.group_changed(id);
+        if !all {
+            self.ask_size(id, no, None);
         }
     }
 
@@ -232,6 +251,10 @@ impl Kernel {
         self.journal_place(id, no, NodeId::default(), &active);
         self.journal_group(id);
         self.group_changed(id);
+        if size > before {
+            // It may have been read to its end before.
+            self.read_wait(id, no);
+        }
     }
 
     /// A share cannot be had, or is there no more: what it held has ended, or is to be made elsewhere.

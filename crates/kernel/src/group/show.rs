@@ -145,6 +145,9 @@ impl Kernel {
         });
         if let (Some(no), Some(size)) = (up, size) {
             self.resized_above(id, no, size);
+            if field("active").is_some_and(|(_, n)| n == "0") && queued == Some(0) {
+                self.over_above(id, no);
+            }
         }
     }
 
