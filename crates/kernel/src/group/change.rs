@@ -146,7 +146,9 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
     };
     let reached = ranks.len();
     for rank in ranks.iter() {
-        let here = k.sessions.get(&id).and_then(|s| s.member(rank));
+        // One that was here before it was made elsewhere is here still, and has ended.
+        let is_here = k.group(id).is_some_and(|group| group.placed.get(&rank) == Some(&k.node.id));
+        let here = k.sessions.get(&id).and_then(|s| s.member(rank)).filter(|_| is_here);
         let is_running = here.and_then(|id| k.sessions.get(&id)).is_some_and(|s| s.runs());
         if runs && (here.is_none() || is_running) {
             // It is made anew when it has ended.
