@@ -3,6 +3,7 @@
 use super::{As, End, Ended, Group};
 use crate::{
     Kernel, limits,
+    query::Query,
     ranks::RankSet,
     session::{Session, State},
 };
@@ -82,6 +83,8 @@ impl Kernel {
         }
         if let Some(node) = held {
             self.give_slot_back(node);
+            // Where it was it may not go again: the node was drained since, or has fewer slots. Elsewhere there may be one.
+            self.groups.replan |= !untold && self.is_queued(id, rank) && !self.has_room_for(id, node);
             if untold {
                 // That its node is down is not known here yet: not there, and not at once.
                 self.groups.freed.remove(&node);
@@ -89,6 +92,17 @@ impl Kernel {
             }
         }
         self.group_changed(id);
+    }
+
+    fn is_queued(&self, id: SessionId, rank: u32) -> bool {
+        self.group(id).is_some_and(|group| group.queue.contains(rank))
+    }
+
+    /// Whether a node has a free slot that is fit for a group.
+    fn has_room_for(&self, id: SessionId, node: NodeId) -> bool {
+        let query = self.group(id).and_then(|group| Query::parse(&group.terms).ok());
+        let candidate = query.and_then(|query| self.candidate(&query, node));
+        candidate.is_some_and(|candidate| self.free_slots(&candidate) > 0)
     }
 
     pub(super) fn give_slot_back(&mut self, node: NodeId) {

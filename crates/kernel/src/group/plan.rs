@@ -71,7 +71,7 @@ impl Kernel {
         self.groups.held.get(&node).copied().unwrap_or(0)
     }
 
-    fn free_slots(&self, candidate: &Candidate) -> u32 {
+    pub(super) fn free_slots(&self, candidate: &Candidate) -> u32 {
         candidate.slots.saturating_sub(self.held(candidate.id))
     }
 
