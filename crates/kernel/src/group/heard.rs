@@ -279,10 +279,17 @@ impl Kernel {
         let (name, at, wait, held) =
             (share.name.clone(), share.at.take(), share.wait.take(), share.held_back.take());
         let deadline = share.deadline.take();
-        let ranks = g.active.intersection(&share.ranks);
-        let left = !share.leaving.is_empty();
+        let mut ranks = g.active.intersection(&share.ranks);
+        let (up, left) = (share.up, !share.leaving.is_empty());
         let runs = g.runs || g.started;
-        g.growing = false;
+        if core::mem::take(&mut g.growing) && up {
+            // How many there are was never heard; of as many as one of them was heard of, those have ended, too.
+            let mut new = RankSet::from_range(0..g.size);
+            new.subtract(&g.ended());
+            new.subtract(&g.left_out);
+            g.active.union_with(&new);
+            ranks.union_with(&new);
+        }
         if let Some(at) = deadline {
             self.groups.deadlines.remove(&(at, group, no));
         }
