@@ -261,6 +261,10 @@ impl Errand {
             Errno::ACCES | Errno::PERM => cloud.counters.count("requests that were not allowed"),
             Errno::BUSY | Errno::INVAL if matches!(self.want, Want::Say { .. }) => {}
             Errno::EXIST if matches!(self.want, Want::Link { .. }) => {}
+            Errno::AGAIN if matches!(op, Op::Walk { .. }) => {
+                cloud.counters.count("walks on whose way a link came back");
+                assert!(error.cause.contains("can be by now"), "it says what came back: {what}");
+            }
             // Nobody who matches takes anything.
             Errno::AGAIN if matches!(self.want, Want::Place { .. }) => {}
             _ => panic!("nothing that happens explains this: {what}"),
