@@ -377,7 +377,7 @@ impl Kernel {
         let above = |names: Vec<String>| Spot::There(Anchor::Up, names);
         let here = |place: Place| Spot::Here(place);
         // Nodes are known by their ids too, to each other: what is meant must not be another one that is called so by now.
-        let id = (name.len() == 32).then(|| name.parse::<NodeId>().ok()).flatten();
+        let id = NodeId::from_word(name);
         let found = match place {
             Place::View(View::Net) if *name == *self.node.name || id == Some(self.node.id) => {
                 Some(here(Place::Dir(Subject::Node(View::Net))))

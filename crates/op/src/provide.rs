@@ -44,6 +44,13 @@ impl core::fmt::Display for NodeId {
     }
 }
 
+impl NodeId {
+    /// The id that a word is, as ids are written: 32 hexadecimal digits. Anything else is a name.
+    pub fn from_word(word: &str) -> Option<NodeId> {
+        (word.len() == 32).then(|| word.parse().ok()).flatten()
+    }
+}
+
 impl core::str::FromStr for NodeId {
     type Err = core::num::ParseIntError;
 

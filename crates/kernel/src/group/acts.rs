@@ -322,12 +322,11 @@ pub(crate) fn member(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
             _ => {
                 let ranks = RankSet::parse(&word)?;
                 let name = who.next().ok_or_else(|| usage("member"))?;
-                let id = (name.len() == 32).then(|| name.parse::<NodeId>().ok()).flatten();
                 let node = match name.as_str() == &*k.node.name {
                     true => Some(k.node.id),
                     false => k.cloud.named(&name).and_then(|no| k.cloud.known(no)).map(|known| known.id),
                 };
-                let node = node.or(id);
+                let node = node.or_else(|| NodeId::from_word(&name));
                 tries.push((ranks.clone(), again));
                 // One that is not known has a number that nobody has.
                 let node = node.unwrap_or(NodeId(u128::MAX));

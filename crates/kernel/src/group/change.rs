@@ -97,12 +97,8 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
     let made = going.iter().filter(|rank| !group.queue.contains(*rank) || group.again(*rank) > 0);
     let made: Vec<u32> = made.collect();
     made.iter().for_each(|rank| group.once_more(*rank, false));
-    group.queue.subtract(&going);
-    group.replacing.subtract(&going);
     group.size = before - count;
-    for rank in going.iter() {
-        k.member_freed(id, rank);
-    }
+    k.forget(id, &going);
     k.journal_group(id);
     k.journal_tries(id, &made);
     k.group_changed(id);
@@ -200,13 +196,18 @@ impl Kernel {
         if gone.is_empty() {
             return;
         }
+        self.forget(id, gone);
+        self.append(format!("freed {} {gone}", id.0).into_bytes());
+        self.group_changed(id);
+    }
+
+    /// They neither wait nor hold a slot any more.
+    fn forget(&mut self, id: SessionId, gone: &RankSet) {
         gone.iter().for_each(|rank| self.member_freed(id, rank));
         if let Some(group) = self.group_mut(id) {
             group.queue.subtract(gone);
             group.replacing.subtract(gone);
         }
-        self.append(format!("freed {} {gone}", id.0).into_bytes());
-        self.group_changed(id);
     }
 
     /// Ranks go. Who has them below may run them until it has said that it does not; also those of which that was said before, since

@@ -160,13 +160,12 @@ impl Kernel {
     pub(super) fn over_above(&mut self, id: SessionId, no: u64) {
         let Some(group) = self.group_mut(id) else { return };
         let mut tried = Vec::new();
-        for end in group.log.iter().rev().filter(|end| group.active.contains(end.rank)) {
-            if !tried.contains(&end.rank) {
+        for end in group.log.iter().rev() {
+            if group.active.remove(end.rank) {
                 group.tries.insert(end.rank, end.again);
                 tried.push(end.rank);
             }
         }
-        group.active.subtract(&tried.iter().copied().collect());
         let all = group.active.is_empty();
         self.journal_tries(id, &tried);
         self.group_changed(id);
@@ -238,10 +237,7 @@ impl Kernel {
                 tried.push(rank);
             }
         } else {
-            let mut new = all.clone();
-            new.subtract(&group.ended());
-            new.subtract(&group.left_out);
-            group.active.union_with(&new);
+            group.active.union_with(&group.not_ended());
         }
         if let Some(share) = group.shares.get_mut(&no) {
             share.ranks = all;
@@ -284,11 +280,9 @@ impl Kernel {
         let runs = g.runs || g.started;
         if core::mem::take(&mut g.growing) && up {
             // How many there are was never heard; of as many as one of them was heard of, those have ended, too.
-            let mut new = RankSet::from_range(0..g.size);
-            new.subtract(&g.ended());
-            new.subtract(&g.left_out);
-            g.active.union_with(&new);
-            ranks.union_with(&new);
+            let all = g.not_ended();
+            g.active.union_with(&all);
+            ranks.union_with(&all);
         }
         if let Some(at) = deadline {
             self.groups.deadlines.remove(&(at, group, no));

@@ -125,7 +125,12 @@ impl Kernel {
 
     /// Whether somebody else plans it: a share above holds all its ranks.
     pub(crate) fn is_planned_above(&self, id: SessionId) -> bool {
-        self.group(id).is_some_and(|group| group.shares.values().any(|share| share.up && share.is_held()))
+        self.held_above(id).is_some()
+    }
+
+    fn held_above(&self, id: SessionId) -> Option<u64> {
+        let mut shares = self.group(id)?.shares.iter();
+        shares.find(|(_, share)| share.up && share.is_held()).map(|(no, _)| *no)
     }
 
     /// What `info` of the share above says, or nothing if that is not known. Its node may have heard late how many they are, of which
@@ -139,11 +144,9 @@ impl Kernel {
             group.above = queued.map(|queued| (queued, why));
         }
         let size = field("size").and_then(|(_, size)| size.parse().ok());
-        let up = self.group(id).and_then(|group| {
-            let no = group.shares.iter().find(|(_, share)| share.up && share.is_held()).map(|(no, _)| *no);
-            no.filter(|_| !group.growing && size.is_some_and(|size: u32| size != group.size))
-        });
-        if let (Some(no), Some(size)) = (up, size) {
+        if let (Some(no), Some(size)) = (self.held_above(id), size)
+            && self.group(id).is_some_and(|group| !group.growing && group.size != size)
+        {
             self.resized_above(id, no, size);
             if field("active").is_some_and(|(_, n)| n == "0") && queued == Some(0) {
                 self.over_above(id, no);

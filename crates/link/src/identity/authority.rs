@@ -246,7 +246,7 @@ impl Home {
     pub fn revoke(&mut self, name_or_id: &str) -> Result<(), String> {
         let lock = self.lock()?;
         let (_, key) = self.authority_key()?;
-        let id = (name_or_id.len() == 32).then(|| name_or_id.parse::<NodeId>().ok()).flatten();
+        let id = NodeId::from_word(name_or_id);
         let mut members = self.members()?;
         let by_id = members.iter().any(|member| Some(member.id) == id);
         members.retain(|member| if by_id { Some(member.id) == id } else { member.name == name_or_id });

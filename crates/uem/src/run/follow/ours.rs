@@ -5,7 +5,7 @@ use crate::console::feed::Fed;
 use crate::console::signals::{Came, stop_self};
 use crate::console::terminal;
 use crate::console::wait::wait;
-use crate::failure::{BROKEN_PIPE, Failure, say};
+use crate::failure::{Failure, say};
 use crate::run::back::by;
 use crate::run::script;
 use op::Op;
@@ -17,11 +17,7 @@ impl Run<'_> {
             if let Err(error) = self.outputs[at].outlet.drain() {
                 // The program would have got the signal itself, had it been local.
                 self.tell("kill PIPE");
-                let failure = Failure::from(error);
-                return Err(match failure.status {
-                    BROKEN_PIPE => failure,
-                    _ => failure.about(if at == 0 { "stdout" } else { "stderr" }),
-                });
+                return Err(Failure::from(error).about(if at == 0 { "stdout" } else { "stderr" }));
             }
         }
         Ok(())

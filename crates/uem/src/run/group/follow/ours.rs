@@ -4,7 +4,7 @@ use super::{About, Follow, Want};
 use crate::console::feed::Fed;
 use crate::console::signals::{Came, stop_self};
 use crate::console::wait::wait;
-use crate::failure::{BROKEN_PIPE, Failure};
+use crate::failure::Failure;
 use crate::run::back::by;
 use crate::run::flight::Files;
 use crate::run::group::progress::Counts;
@@ -19,11 +19,7 @@ impl Follow<'_> {
             }
             if let Err(error) = self.outputs[at].outlet.drain() {
                 // They would have got the signal themselves, had they been local; the group ends with us.
-                let failure = Failure::from(error);
-                return Err(match failure.status {
-                    BROKEN_PIPE => failure,
-                    _ => failure.about(if at == 0 { "stdout" } else { "stderr" }),
-                });
+                return Err(Failure::from(error).about(if at == 0 { "stdout" } else { "stderr" }));
             }
         }
         Ok(())
