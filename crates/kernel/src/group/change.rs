@@ -216,7 +216,9 @@ impl Kernel {
         let shares = self.group_mut(id)?.shares.iter_mut().filter(|(_, share)| share.refused.is_none());
         let mut told = Vec::new();
         for (no, share) in shares {
-            let some = going.intersection(&share.ranks);
+            let mut had = share.ranks.clone();
+            had.union_with(&share.leaving);
+            let some = going.intersection(&had);
             if !some.is_empty() {
                 share.leaving.union_with(&some);
                 told.push(*no);

@@ -160,6 +160,19 @@ fn a_share_that_its_own_node_says_is_gone_is_not_looked_for_again_whatever_news_
 }
 
 #[test]
+fn ranks_that_leave_and_of_which_the_share_is_not_known_any_more_are_waited_for_by_whoever_frees_them_again() {
+    let (mut far, id) = Far::with_share(Duration::from_secs(60));
+    let group = far.kernel.group_mut(id).unwrap();
+    // A journal that was written anew says that 0 leaves, and no more who has it.
+    group.active.remove(0);
+    let share = group.shares.get_mut(&1).unwrap();
+    share.ranks.remove(0);
+    share.leaving.insert(0);
+    assert!(far.kernel.free_ranks(id, &[0].into_iter().collect()).is_some(), "c has not said that it is gone");
+    assert_eq!(far.kernel.free_ranks(id, &[1].into_iter().collect()), None, "nobody has 1");
+}
+
+#[test]
 fn who_does_not_know_the_node_of_a_share_says_nothing_of_what_is_there() {
     let (mut far, id) = Far::with_share(Duration::from_secs(60));
     // When it was asked first, it knew; when it was asked why, it did not any more.
