@@ -160,7 +160,8 @@ fn a_share_that_its_own_node_says_is_gone_is_not_looked_for_again_whatever_news_
 }
 
 #[test]
-fn ranks_that_leave_and_of_which_the_share_is_not_known_any_more_are_waited_for_by_whoever_frees_them_again() {
+fn ranks_that_leave_and_of_which_the_share_is_not_known_any_more_are_waited_for_by_whoever_frees_them_again()
+{
     let (mut far, id) = Far::with_share(Duration::from_secs(60));
     let group = far.kernel.group_mut(id).unwrap();
     // A journal that was written anew says that 0 leaves, and no more who has it.
@@ -168,7 +169,10 @@ fn ranks_that_leave_and_of_which_the_share_is_not_known_any_more_are_waited_for_
     let share = group.shares.get_mut(&1).unwrap();
     share.ranks.remove(0);
     share.leaving.insert(0);
-    assert!(far.kernel.free_ranks(id, &[0].into_iter().collect()).is_some(), "c has not said that it is gone");
+    assert!(
+        far.kernel.free_ranks(id, &[0].into_iter().collect()).is_some(),
+        "c has not said that it is gone"
+    );
     assert_eq!(far.kernel.free_ranks(id, &[1].into_iter().collect()), None, "nobody has 1");
 }
 

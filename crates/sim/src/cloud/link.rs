@@ -181,6 +181,7 @@ impl Asks {
             self.begun[at] = true;
         }
         for fid in op.fid().into_iter().chain(op.other_fid()) {
+            let waits = self.waits_about(lane, fid);
             match self.fids[at].get_mut(&fid) {
                 Some(held) => {
                     assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
@@ -188,6 +189,8 @@ impl Asks {
                 }
                 // Whether what should have made it has worked may not be known yet: this does no harm.
                 None if matches!(op, Op::Clunk { .. }) => {}
+                // What was asked in advance of a fid that was not made is answered one by one, and the last says why.
+                None if waits => {}
                 None => panic!("{fid:?} is asked about, and stands for nothing: {op:?}"),
             }
         }
@@ -198,6 +201,12 @@ impl Asks {
         }
         let before = self.sent.insert(tag, Sent { lane, op: op.clone() });
         assert!(before.is_none(), "{tag:?} is used twice at once: {before:?}, {op:?}");
+    }
+
+    /// Whether something that was asked of a fid has no answer yet, and it was not given back since.
+    fn waits_about(&self, lane: Lane, fid: Fid) -> bool {
+        let mut about = self.sent.values().filter(|sent| sent.lane == lane && sent.op.fid() == Some(fid));
+        about.clone().next().is_some() && about.all(|sent| !matches!(sent.op, Op::Clunk { .. }))
     }
 
     /// An answer has come. Whether the kernel is to hear of it: what was flushed is answered to nobody.
