@@ -1,11 +1,11 @@
 //! Control without processes: null sessions, through the kernel alone and through a node's 9P socket.
 
-use crate::Run;
 use crate::cost::{Meter, resident};
 use crate::lanes::{After, Lanes};
 use crate::roles::tell;
 use crate::table::{Better, Outcome, Racer, Sample, Who, race};
 use crate::world::{Kind, NAME, NodeUnderTest};
+use crate::{Run, members};
 use kernel::{ClientId, Effect, Event, Kernel};
 use op::{Access, Act, Fid, Op, Reply, Tag, Uid, User};
 use std::sync::Arc;
@@ -179,6 +179,23 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             let meter = Meter::start(&node.pids());
             lanes.run(count, 64, lines, After::Keep)?;
             let wall = meter.seconds();
+            let rss = resident(node.node_pid()).saturating_sub(rss) as f64 / count as f64;
+            let cpu_us = meter.others_us(count);
+            Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })
+        }),
+        Racer::new(Who::Us, "node, all in one group, 64 at a time, each end read: node's CPU", || {
+            let node = NodeUnderTest::start(Kind::Null, false)?;
+            let rss = resident(node.node_pid());
+            let mut c = node.connect()?;
+            members::tell(&mut c, &format!("net/{NAME}/ctl"), "label slots=64\n")?;
+            let meter = Meter::start(&node.pids());
+            let (_, wait) = members::begun(&mut c, &format!("keep\nrun {count} -- null\n"))?;
+            let ends = members::read(&mut c, wait)?;
+            let wall = meter.seconds();
+            let worked = String::from_utf8_lossy(&ends).matches(" exit=0 ").count();
+            if worked != count {
+                return Err(format!("{worked} of {count} null sessions ended well").into());
+            }
             let rss = resident(node.node_pid()).saturating_sub(rss) as f64 / count as f64;
             let cpu_us = meter.others_us(count);
             Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })

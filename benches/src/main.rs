@@ -116,6 +116,7 @@ fn bench(name: &str, flags: &[&str]) -> Outcome<()> {
     while let Some(flag) = flags.next() {
         match *flag {
             "--smoke" => smoke = true,
+            "--only" => flags.next().into_iter().for_each(|text| drop(table::ONLY.set(String::from(*text)))),
             "--repeats" => repeats = flags.next().and_then(|word| word.parse().ok()),
             other => return Err(format!("{other}: unknown\n{}", help()).into()),
         }
@@ -129,7 +130,9 @@ fn bench(name: &str, flags: &[&str]) -> Outcome<()> {
 }
 
 fn help() -> String {
-    let mut text = String::from("benches NAME|all [--smoke] [--repeats N]; benches setup installs peers\n");
+    let mut text = String::from(
+        "benches NAME|all [--smoke] [--repeats N] [--only TEXT]; benches setup installs peers\n",
+    );
     BENCHES.iter().for_each(|bench| text.push_str(&format!("  {:10}{}\n", bench.name, bench.doc)));
     text
 }

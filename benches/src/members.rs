@@ -6,26 +6,45 @@ use crate::floor::{Program, spawn_loop};
 use crate::remote::figure;
 use crate::table::{Better, Outcome, Racer, Who, race};
 use crate::{Run, peers};
-use host::client::{BOTH, Connection, READ, ROOT};
+use host::client::{BOTH, Connection, READ, ROOT, WRITE};
 use op::{Fid, Op, Reply};
 use std::time::Instant;
 
 /// Children of a node.
 const FAN: usize = 8;
 
-/// A group of one write, from the clone until its `wait` has ended: the ends that it told, and what its files of output gave where `collect`.
-pub(crate) fn group(c: &mut Connection, lines: &str, collect: bool) -> Outcome<(Vec<String>, Vec<u8>)> {
+/// A line, written to a file.
+pub(crate) fn tell(c: &mut Connection, path: &str, line: &str) -> Outcome<()> {
+    let (fid, _) = c.walk(ROOT, path);
+    c.send(Op::Open { fid, access: WRITE });
+    let said = c.send(Op::Write { fid, offset: 0, data: line.as_bytes().to_vec() });
+    let reply = c.wait_for(said);
+    c.clunk(fid);
+    match reply {
+        Ok(Reply::Wrote(_)) => Ok(()),
+        other => Err(format!("{line:?} to {path}: {other:?}").into()),
+    }
+}
+
+/// A group that is told these lines: its `ctl` and its `wait`, opened.
+pub(crate) fn begun(c: &mut Connection, lines: &str) -> Outcome<(Fid, Fid)> {
     let (ctl, _) = c.walk(ROOT, "clone");
     c.send(Op::Open { fid: ctl, access: BOTH });
     let said = c.send(Op::Write { fid: ctl, offset: 0, data: lines.as_bytes().to_vec() });
     let (wait, _) = c.walk(ctl, "../wait");
     let opened = c.send(Op::Open { fid: wait, access: READ });
-    let (out, _) = c.walk(ctl, "../stdout");
     match c.wait_for(said) {
         Ok(Reply::Wrote(_)) => {}
         other => return Err(format!("{lines:?}: {other:?}").into()),
     }
     c.wait_for(opened).map_err(|error| error.to_string())?;
+    Ok((ctl, wait))
+}
+
+/// A group of one write, from the clone until its `wait` has ended: the ends that it told, and what its files of output gave where `collect`.
+pub(crate) fn group(c: &mut Connection, lines: &str, collect: bool) -> Outcome<(Vec<String>, Vec<u8>)> {
+    let (ctl, wait) = begun(c, lines)?;
+    let (out, _) = c.walk(ctl, "../stdout");
     let output = if collect { whole(c, out)? } else { Vec::new() };
     let ends = read(c, wait)?;
     let free = c.send(Op::Write { fid: ctl, offset: 0, data: b"free\n".to_vec() });
@@ -41,7 +60,8 @@ fn whole(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
     read(c, fid)
 }
 
-fn read(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
+/// All of a file, until it ends.
+pub(crate) fn read(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
     let mut all = Vec::new();
     loop {
         let count = c.max_io();

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use std::io::Write;
+use std::sync::OnceLock;
 
 /// What a bench can fail with.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -79,6 +80,9 @@ pub(crate) struct Table {
 /// What the note of a row begins with that could not go on.
 const FAILED: &str = "failed:";
 
+/// Only rows with this in their names are run (`--only`): to look into one, not to compare it.
+pub(crate) static ONLY: OnceLock<String> = OnceLock::new();
+
 /// Runs everybody in turn, `repeats` times.
 pub(crate) fn race(
     bench: &'static str,
@@ -89,7 +93,8 @@ pub(crate) fn race(
 ) -> Table {
     let title = title.into();
     let mut runs = Vec::new();
-    for racer in racers {
+    let wanted = |racer: &Racer<'_>| ONLY.get().is_none_or(|only| racer.name.contains(only));
+    for racer in racers.into_iter().filter(wanted) {
         let mut row = Row {
             who: racer.who,
             name: racer.name,
