@@ -104,6 +104,24 @@ impl Kernel {
         Ok(fid)
     }
 
+    /// Opens another file of the directory of one that is open there, or is being opened: by then it is known which that is.
+    pub(crate) fn open_beside(
+        &mut self,
+        link: LinkId,
+        beside: Fid,
+        name: &str,
+        access: Access,
+        mut purpose: impl FnMut() -> Purpose,
+    ) -> Option<Fid> {
+        let fid = self.cloud.links.get_mut(&link)?.fid();
+        let names = alloc::vec!["..".into(), name.into()];
+        let walks = purpose();
+        self.ask(link, Lane::Control, walks, Op::Walk { fid: beside, newfid: fid, names });
+        let opens = purpose();
+        self.ask(link, Lane::Control, opens, Op::Open { fid, access });
+        Some(fid)
+    }
+
     /// Gives back a fid of a link.
     pub(crate) fn clunk_there(&mut self, link: LinkId, lane: Lane, fid: Fid) {
         if self.cloud.links.contains_key(&link) {

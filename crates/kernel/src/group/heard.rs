@@ -287,7 +287,7 @@ impl Kernel {
         if let Some(at) = deadline {
             self.groups.deadlines.remove(&(at, group, no));
         }
-        if let (Some((link, fid)), true) = (at, lost) {
+        if let Some((link, fid)) = at {
             self.clunk_there(link, Lane::Control, fid);
             wait.into_iter().for_each(|wait| self.clunk_there(link, Lane::Control, wait.fid));
         }

@@ -193,6 +193,7 @@ impl Kernel {
             purpose,
             Op::Write { fid, offset: 0, data: [&text[..], b"\n"].concat() },
         );
+        self.open_wait(group, no);
         self.read_wait(group, no);
     }
 
@@ -222,16 +223,20 @@ impl Kernel {
         self.ask(link, Lane::Control, Purpose::Share { group, share: no, step }, op);
     }
 
+    /// Opens a share's `wait`, unless it is open: beside its `ctl` while nobody knows the session's number, so that no trip is made for that.
     pub(super) fn open_wait(&mut self, group: SessionId, no: u64) {
-        let Some((link, names)) = self.share_names(group, no, "wait") else { return };
-        let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
-        let times = self.share(group, no).map_or(0, |share| share.times);
-        let step = Step::Wait { times, read: false };
-        let purpose = || Purpose::Share { group, share: no, step };
-        if let Ok(fid) = self.open_there(link, &user, &names, READ, purpose) {
-            if let Some(share) = self.share_mut(group, no) {
-                share.wait = Some(Wait { fid, reading: None, offset: 0, torn: Vec::new() });
-            }
+        let Some(share) = self.share(group, no).filter(|share| share.wait.is_none()) else { return };
+        let (at, numbered, times) = (share.at, share.id.is_some(), share.times);
+        let purpose = || Purpose::Share { group, share: no, step: Step::Wait { times, read: false } };
+        let opened = if numbered {
+            let Some((link, names)) = self.share_names(group, no, "wait") else { return };
+            let Ok(user) = self.session(group).map(|s| self.user(s.owner).name.clone()) else { return };
+            self.open_there(link, &user, &names, READ, purpose).ok()
+        } else {
+            at.and_then(|(link, ctl)| self.open_beside(link, ctl, "wait", READ, purpose))
+        };
+        if let (Some(fid), Some(share)) = (opened, self.share_mut(group, no)) {
+            share.wait = Some(Wait { fid, reading: None, offset: 0, torn: Vec::new() });
             self.read_wait(group, no);
         }
     }
