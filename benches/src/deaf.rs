@@ -61,10 +61,10 @@ fn us<'a>(name: &str, cloud: &'a Cloud, at: usize, members: usize) -> Racer<'a> 
             }
             count => {
                 let line = format!("run {count} width=64 -- true\n");
-                let (ends, _) = members::group(&mut hand, &line, false).map_err(|error| error.to_string())?;
-                match members::worked(&ends) == count {
+                let over = members::group(&mut hand, &line, false).map_err(|error| error.to_string())?;
+                match over.worked == count {
                     true => Ok(()),
-                    false => Err(format!("{} of {count} worked", members::worked(&ends))),
+                    false => Err(format!("{} of {count} worked", over.worked)),
                 }
             }
         };

@@ -81,11 +81,10 @@ fn one_group<'a>(name: &str, cloud: &'a Cloud, at: usize) -> Racer<'a> {
             connection = Some(c);
         }
         let c = connection.as_mut().ok_or("there is no connection")?;
-        let (meter, begun) = (Meter::start(&cloud.pids()), Instant::now());
-        let (ends, _) = members::group(c, "run each -- /bin/true\n", false)?;
-        let took = begun.elapsed().as_secs_f64() * 1e3;
-        match members::worked(&ends) {
-            n if n == cloud.count => Ok(figure(took, meter.cpu_us(cloud.count))),
+        let meter = Meter::start(&cloud.pids());
+        let over = members::group(c, "run each -- /bin/true\n", false)?;
+        match over.worked {
+            n if n == cloud.count => Ok(figure(over.took, meter.cpu_us(cloud.count))),
             n => Err(format!("{n} of {} worked", cloud.count).into()),
         }
     })

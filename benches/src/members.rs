@@ -41,17 +41,28 @@ pub(crate) fn begun(c: &mut Connection, lines: &str) -> Outcome<(Fid, Fid)> {
     Ok((ctl, wait))
 }
 
-/// A group of one write, from the clone until its `wait` has ended: the ends that it told, and what its files of output gave where `collect`.
-pub(crate) fn group(c: &mut Connection, lines: &str, collect: bool) -> Outcome<(Vec<String>, Vec<u8>)> {
+/// What became of a group.
+pub(crate) struct Over {
+    /// Milliseconds from the clone until its `wait` had ended, and all output was here; what frees it comes after that.
+    pub(crate) took: f64,
+    /// How many ended well.
+    pub(crate) worked: usize,
+    pub(crate) output: Vec<u8>,
+}
+
+/// A group of one write, and what its files of output gave where `collect`.
+pub(crate) fn group(c: &mut Connection, lines: &str, collect: bool) -> Outcome<Over> {
+    let began = Instant::now();
     let (ctl, wait) = begun(c, lines)?;
     let (out, _) = c.walk(ctl, "../stdout");
     let output = if collect { whole(c, out)? } else { Vec::new() };
     let ends = read(c, wait)?;
+    let took = began.elapsed().as_secs_f64() * 1e3;
     let free = c.send(Op::Write { fid: ctl, offset: 0, data: b"free\n".to_vec() });
     c.wait_for(free).map_err(|error| error.to_string())?;
     [wait, out, ctl].into_iter().for_each(|fid| c.clunk(fid));
-    let ends = String::from_utf8_lossy(&ends).lines().map(String::from).collect();
-    Ok((ends, output))
+    let worked = String::from_utf8_lossy(&ends).lines().filter(|line| line.contains(" exit=0 ")).count();
+    Ok(Over { took, worked, output })
 }
 
 fn whole(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
@@ -74,11 +85,6 @@ pub(crate) fn read(c: &mut Connection, fid: Fid) -> Outcome<Vec<u8>> {
     }
 }
 
-/// How many of a group's ends are of a program that worked.
-pub(crate) fn worked(ends: &[String]) -> usize {
-    ends.iter().filter(|line| line.contains(" exit=0 ")).count()
-}
-
 /// 2,048 × `date` over 64 daemons in a tree, output collected.
 pub(crate) fn members(run: &Run) -> Outcome<()> {
     let (nodes, count) = (run.count(64, 3), run.count(2_048, 12));
@@ -94,11 +100,10 @@ pub(crate) fn members(run: &Run) -> Outcome<()> {
                 connection = Some(c);
             }
             let c = connection.as_mut().ok_or("there is no connection")?;
-            let (meter, begun) = (Meter::start(&cloud.pids()), Instant::now());
-            let (ends, output) = group(c, &line, collect)?;
-            let took = begun.elapsed().as_secs_f64() * 1e3;
-            if worked(&ends) != count {
-                return Err(format!("{} of {count} worked", worked(&ends)).into());
+            let meter = Meter::start(&cloud.pids());
+            let Over { took, worked, output } = group(c, &line, collect)?;
+            if worked != count {
+                return Err(format!("{worked} of {count} worked").into());
             }
             let lines = output.iter().filter(|byte| **byte == b'\n').count();
             if collect && lines != count {
