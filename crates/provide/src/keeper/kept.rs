@@ -140,7 +140,7 @@ impl Keeper {
                 continue;
             }
             // It spoke before it ran, and so before it died.
-            let _may_be_new = self.hear();
+            self.hear();
             self.hear_late();
             sys::reap(death.pid);
             let Some(session) = self.pids.remove(&death.pid) else { continue };

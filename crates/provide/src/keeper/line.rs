@@ -46,11 +46,13 @@ pub(crate) struct Line {
     waiting: VecDeque<Vec<u8>>,
     pub(crate) full: bool,
     pub(crate) gone: bool,
+    /// Messages since the keeper was asked to listen.
+    pub(crate) unheard: u32,
 }
 
 impl Line {
     pub(crate) fn new(socket: OwnedFd) -> Line {
-        Line { socket, waiting: VecDeque::new(), full: false, gone: false }
+        Line { socket, waiting: VecDeque::new(), full: false, gone: false, unheard: 0 }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -119,7 +121,10 @@ impl Line {
     pub(crate) fn flush(&mut self) -> bool {
         while let Some(bytes) = self.waiting.front() {
             match wire::send(self.socket.as_fd(), bytes, &[]) {
-                Ok(()) => drop(self.waiting.pop_front()),
+                Ok(()) => {
+                    self.unheard += 1;
+                    self.waiting.pop_front();
+                }
                 Err(Errno::INTR) => {}
                 Err(errno) => return self.failed(errno),
             }
@@ -155,7 +160,10 @@ impl Line {
         let mut bytes = Vec::new();
         note.write(&mut bytes);
         match wire::send(self.socket.as_fd(), &bytes, fds) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.unheard += 1;
+                true
+            }
             Err(errno) => self.failed(errno),
         }
     }

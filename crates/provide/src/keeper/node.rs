@@ -75,11 +75,11 @@ impl Node {
         }
     }
 
-    /// The line, and whether it is waited for room on it.
-    pub(super) fn line(&self) -> Option<(BorrowedFd<'_>, bool)> {
+    /// The line, if there is more to say than it had room for.
+    pub(super) fn line_to_write(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Node::None => None,
-            Node::Runs { line, words, .. } => Some((line.as_fd(), !words.is_empty())),
+            Node::Runs { line, words, .. } if !words.is_empty() => Some(line.as_fd()),
+            Node::Runs { .. } | Node::None => None,
         }
     }
 

@@ -34,10 +34,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_secs(10);
 /// How long what is killed in the end is waited for.
 const LAST: Duration = Duration::from_secs(2);
-/// How long the node may talk without being listened to. In a storm of starts each word would otherwise wake
-/// the keeper, which costs a start more than all that is said (a third of it, on one CPU). What is said is
-/// safe meanwhile; what is urgent comes with [`wire::URGENT`].
-const NAP: Duration = Duration::from_millis(3);
 /// Most bytes of the log; then it begins again.
 const LOG: u64 = 1 << 20;
 
@@ -66,8 +62,6 @@ pub(super) struct Keeper {
     due: Option<Instant>,
     /// Another node is wanted as soon as this one, which is stopping, has ended.
     wanted: bool,
-    /// Until then the line is not listened to.
-    nap: Option<Instant>,
     /// Deaths in a row, soon after the start.
     failures: u32,
     descriptors: u64,
@@ -80,7 +74,7 @@ impl Keeper {
             None => super::lock(&config.state)?,
         };
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let signals = sys::child_signal(&[libc::SIGTERM, libc::SIGINT, wire::URGENT])?;
+        let signals = sys::child_signal(&[libc::SIGTERM, libc::SIGINT, wire::LISTEN])?;
         let (was, _) = sys::raise_descriptors();
         let was = std::env::var(super::DESCRIPTORS).ok().and_then(|n| n.parse().ok()).unwrap_or(was);
         let mut keeper = Keeper {
@@ -94,7 +88,6 @@ impl Keeper {
             late: None,
             due: Some(Instant::now()),
             wanted: false,
-            nap: None,
             failures: 0,
             descriptors: was,
         };
@@ -146,13 +139,9 @@ impl Keeper {
         let mut outputs = Vec::new();
         let mut fds =
             vec![PollFd::new(&self.signals, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        self.nap = self.nap.filter(|until| *until > Instant::now());
-        if let Some((line, more)) = self.node.line() {
-            let room = if more { PollFlags::OUT } else { PollFlags::empty() };
-            let words = if self.nap.is_none() { PollFlags::IN } else { PollFlags::empty() };
-            if self.nap.is_none() || more {
-                fds.push(PollFd::from_borrowed_fd(line, room | words));
-            }
+        // What the node says is heard when it asks for that with a signal, or has died.
+        if let Some(line) = self.node.line_to_write() {
+            fds.push(PollFd::from_borrowed_fd(line, PollFlags::OUT));
         }
         if let Some((late, _)) = &self.late {
             fds.push(PollFd::new(late, PollFlags::IN));
@@ -167,7 +156,6 @@ impl Keeper {
             }
         }
         let until = [self.due, self.late.as_ref().map(|(_, until)| *until)].into_iter().flatten().max();
-        let until = [until, self.nap].into_iter().flatten().min();
         let pause =
             until.map(|until| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
@@ -177,14 +165,12 @@ impl Keeper {
         }
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        if self.hear() && self.nap.is_none() {
-            self.nap = Some(Instant::now() + NAP);
-        }
+        // The signals first: what is said after this one was taken comes with another.
+        let signal = if ready[0].is_empty() { None } else { sys::take_signals(self.signals.as_fd()) };
+        self.hear();
         self.hear_late();
         if !ready[0].is_empty() {
-            if let Some(signal) =
-                sys::take_signals(self.signals.as_fd()).filter(|signal| *signal != wire::URGENT)
-            {
+            if let Some(signal) = signal.filter(|signal| *signal != wire::LISTEN) {
                 self.asked_to_end(signal);
             }
             self.bury();
@@ -201,16 +187,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// All that the node said; whether it said anything.
-    pub(super) fn hear(&mut self) -> bool {
-        let mut any = false;
+    /// All that the node said.
+    pub(super) fn hear(&mut self) {
         while let Some((notes, mut fds)) = self.node.hear() {
             for note in notes {
                 self.note(note, std::mem::take(&mut fds), false);
             }
-            any = true;
         }
-        any
     }
 
     /// What a dead node's starts said; when the last is through, its line ends.
@@ -236,7 +219,7 @@ impl Keeper {
     }
 
     pub(super) fn node_died(&mut self, killed: bool, status: i32) {
-        let _last_words = self.hear();
+        self.hear();
         let Node::Runs { line, since, stopping, .. } = std::mem::replace(&mut self.node, Node::None) else {
             return;
         };

@@ -18,8 +18,12 @@ pub(crate) const MESSAGE: usize = 4096;
 /// Most descriptors beside a message: of a session stdin or terminal, stdout, stderr, pidfd.
 pub(crate) const FDS: usize = 4;
 
-/// The signal that asks the keeper to listen now; ignored by default, so that it harms nobody else.
-pub(crate) const URGENT: i32 = libc::SIGURG;
+/// The signal that asks the keeper to listen now; ignored by default, so that it harms nobody else. What is said is safe on the line,
+/// descriptors too, so the keeper is not woken for each word: in a storm of starts that would cost a start more than all that is said.
+pub(crate) const LISTEN: i32 = libc::SIGURG;
+/// After so many messages it is to listen. Each start has up to [`FDS`] descriptors on their way by then, which count against the
+/// limit of open ones.
+pub(crate) const UNHEARD: u32 = 48;
 
 /// Stdin's write end, or the terminal's master.
 pub(crate) const IN: u8 = 1;

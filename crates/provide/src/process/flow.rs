@@ -245,7 +245,7 @@ impl Processes {
                 // At once: until the keeper has closed its copy, the program sees no end.
                 line.say(Note::Shut { session });
                 line.flush();
-                super::family::kill(self.keeper_pid, crate::keeper::wire::URGENT);
+                self.have_it_heard();
             }
         }
     }

@@ -56,6 +56,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use written::Written;
 
 /// What a provider of processes is made with.
@@ -74,7 +75,8 @@ pub struct Processes {
     epoll: OwnedFd,
     children: OwnedFd,
     timer: Option<OwnedFd>,
-    timer_runs: bool,
+    /// When it rings next.
+    rings_at: Option<Instant>,
     spools: Arc<Spools>,
     node: String,
     boot: String,
@@ -154,7 +156,7 @@ impl Processes {
             epoll,
             children,
             timer: None,
-            timer_runs: false,
+            rings_at: None,
             spools: Spools::with_spares(spools),
             cgroups,
             node: config.node,
@@ -315,8 +317,9 @@ impl Processes {
     }
 
     /// Has the timer ring once, in `ms` at the latest.
-    fn ring(&mut self, ms: i64) {
-        if self.timer_runs {
+    fn ring(&mut self, ms: u64) {
+        let at = Instant::now() + Duration::from_millis(ms);
+        if self.rings_at.is_some_and(|before| before <= at) {
             return;
         }
         if self.timer.is_none() {
@@ -333,9 +336,10 @@ impl Processes {
         }
         let Some(timer) = &self.timer else { return };
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let at = Timespec { tv_sec: ms / 1000, tv_nsec: (ms % 1000) * 1_000_000 };
-        let spec = Itimerspec { it_interval: none, it_value: at };
-        self.timer_runs = rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec).is_ok();
+        let after = Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000) as i64 * 1_000_000 };
+        let spec = Itimerspec { it_interval: none, it_value: after };
+        let set = rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec).is_ok();
+        self.rings_at = set.then_some(at);
     }
 
     /// What was put off: full disks, busy groups, orphans of the freed, words to the keeper.
@@ -343,14 +347,17 @@ impl Processes {
         if let Some(timer) = &self.timer {
             let _count = rustix::io::read(timer, &mut [0u8; 8]);
         }
-        self.timer_runs = false;
+        self.rings_at = None;
         for (session, stream) in std::mem::take(&mut self.stuck) {
             self.unstick(session, stream, tells);
         }
         self.sweep();
         let busy = self.cgroups.tidy();
-        if let Some(line) = &mut self.line {
-            line.flush();
+        if let Some(line) = &mut self.line
+            && line.flush()
+            && line.unheard > 0
+        {
+            self.have_it_heard();
         }
         if busy || !self.stuck.is_empty() {
             self.ring(500);

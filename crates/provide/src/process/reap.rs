@@ -2,7 +2,8 @@
 
 use super::Processes;
 use super::program::{About, Life, Parent};
-use crate::keeper::wire::{End, Note};
+use crate::keeper::Line;
+use crate::keeper::wire::{End, LISTEN, Note, UNHEARD};
 use crate::sys::{self, Death, Which};
 use op::{Exit, How, SessionId, Tell};
 use rustix::event::epoll;
@@ -55,7 +56,7 @@ impl Processes {
 
     /// What the keeper says: of adopted programs, how they ended.
     pub(super) fn hear(&mut self, tells: &mut Vec<Tell>) {
-        while let Some(notes) = self.line.as_mut().and_then(crate::keeper::Line::hear) {
+        while let Some(notes) = self.line.as_mut().and_then(Line::hear) {
             for note in notes {
                 if let Note::Ended { session, end } = note {
                     self.exited(session, end, tells);
@@ -109,13 +110,25 @@ impl Processes {
             self.lay_down();
         }
         let Some(line) = &mut self.line else { return };
-        if line.full {
+        let (is_full, unheard) = (line.full, line.unheard);
+        if is_full || unheard >= UNHEARD {
+            self.have_it_heard();
+        }
+        if is_full {
             self.ring(5);
-        } else if line.has_more() {
-            self.ring(20);
+        } else if unheard > 0 || self.line.as_ref().is_some_and(Line::has_more) {
+            self.ring(200);
         }
         if full && !self.line.as_ref().is_some_and(|line| line.full) && self.dead_wait {
             self.ring(1);
+        }
+    }
+
+    /// Has the keeper listen to what was said.
+    pub(super) fn have_it_heard(&mut self) {
+        if let Some(line) = self.line.as_mut().filter(|line| !line.gone) {
+            line.unheard = 0;
+            super::family::kill(self.keeper_pid, LISTEN);
         }
     }
 

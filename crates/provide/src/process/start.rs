@@ -103,9 +103,14 @@ impl Processes {
         if end.is_none() {
             self.pids.insert(pid, session);
         }
-        if let (Some(errno), Some(line)) = (untold, &mut self.line) {
-            line.failed(rustix::io::Errno::from_raw_os_error(i32::from(errno.0)));
-            self.untold.push(session);
+        match (untold, &mut self.line) {
+            (Some(errno), Some(line)) => {
+                line.failed(rustix::io::Errno::from_raw_os_error(i32::from(errno.0)));
+                self.untold.push(session);
+            }
+            // The child has said it.
+            (None, Some(line)) => line.unheard += 1,
+            (_, None) => {}
         }
         tells.push(Tell::Started {
             session,
