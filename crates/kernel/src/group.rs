@@ -194,19 +194,6 @@ impl Group {
         }
     }
 
-    /// Those that have ended, and are not made anew.
-    fn ended(&self) -> RankSet {
-        self.log.iter().filter(|end| end.again >= self.again(end.rank)).map(|end| end.rank).collect()
-    }
-
-    /// Of as many as there are, those that have not ended, as far as that is known where it is not planned.
-    fn not_ended(&self) -> RankSet {
-        let mut all = RankSet::from_range(0..self.size);
-        all.subtract(&self.ended());
-        all.subtract(&self.left_out);
-        all
-    }
-
     /// All ranks that it has or had.
     pub(crate) fn has(&self, rank: u32) -> bool {
         rank < self.size

@@ -219,6 +219,19 @@ impl From<End> for Ended {
 }
 
 impl Group {
+    /// Those that have ended, and are not made anew.
+    pub(super) fn ended(&self) -> RankSet {
+        self.log.iter().filter(|end| end.again >= self.again(end.rank)).map(|end| end.rank).collect()
+    }
+
+    /// Of as many as there are, those that have not ended, as far as that is known where it is not planned.
+    pub(super) fn not_ended(&self) -> RankSet {
+        let mut all = RankSet::from_range(0..self.size);
+        all.subtract(&self.ended());
+        all.subtract(&self.left_out);
+        all
+    }
+
     /// Whether it is this session by which a rank's end is known.
     fn has_logged(&self, rank: u32, member: SessionId) -> bool {
         let earlier = self.earlier.get(&rank).is_some_and(|ids| ids.contains(&member));
