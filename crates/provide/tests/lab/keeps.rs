@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stop_keep_and_the_keeper_moves_output", stop_keep_and_the_keeper_moves_output),
     ("a_state_has_one_owner", a_state_has_one_owner),
     ("stdin_outlives_the_node", stdin_outlives_the_node),
+    ("the_keeper_listens_though_little_is_said", the_keeper_listens_though_little_is_said),
     ("programs_of_a_dead_keeper_and_node_are_found", programs_of_a_dead_keeper_and_node_are_found),
 ];
 
@@ -402,6 +403,27 @@ fn stdin_outlives_the_node() {
     kill(pid, Signal::TERM);
     kept.done();
     assert_eq!(journal(kept.path())[&1].how.as_deref(), Some("s15"));
+}
+
+/// The pipes that a process has open.
+fn pipes(pid: u32) -> BTreeSet<PathBuf> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let to = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+    to.filter(|to| to.to_string_lossy().starts_with("pipe:")).collect()
+}
+
+fn the_keeper_listens_though_little_is_said() {
+    let kept = Kept::new(1, "while [ ! -e $STATE/end ]; do sleep 0.01; done");
+    kept.until("it is in the journal", || {
+        journal(kept.path()).get(&1).filter(|k| !k.mark.is_empty()).map(|_| ())
+    });
+    let keeper = get(kept.path(), "keeper.pid").unwrap().unsigned_abs();
+    // What all of us were started with is nobody's.
+    let has = || pipes(keeper).difference(&pipes(std::process::id())).count();
+    kept.until("the keeper has its pipes", || (has() == 3).then_some(()));
+    put(kept.path(), "end", "");
+    kept.until("it has them no more", || (has() == 0).then_some(()));
+    kept.done();
 }
 
 fn programs_of_a_dead_keeper_and_node_are_found() {
