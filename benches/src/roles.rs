@@ -25,6 +25,8 @@ fn environment() -> Vec<Vec<u8>> {
 
 /// The node's loop with the provider of processes, without a keeper.
 pub(crate) fn solo(state: &Path, mount: Option<PathBuf>) -> Outcome<()> {
+    // As the node of `uem` does.
+    provide::keep_memory();
     let config =
         provide::process::Config { state: state.into(), node: crate::world::NAME.into(), keeper: None };
     let processes = provide::process::Processes::new(config)?;
@@ -34,6 +36,7 @@ pub(crate) fn solo(state: &Path, mount: Option<PathBuf>) -> Outcome<()> {
 
 /// The node's loop with a provider that runs nothing.
 pub(crate) fn null(state: &Path, mount: Option<PathBuf>) -> Outcome<()> {
+    provide::keep_memory();
     Node::open(settings(state, mount), Null::new()?)?.run()?;
     Ok(())
 }

@@ -178,11 +178,9 @@ impl Fields {
                     (None, Some(signal)) => How::Signal(u8::try_from(signal).ok()?),
                     (None, None) => How::Lost,
                 };
-                let usage = Usage {
-                    user_us: self.num("user_us")?,
-                    sys_us: self.num("sys_us")?,
-                    maxrss_kib: self.num("maxrss")?,
-                };
+                let used = |key| if self.flag(key) { self.num(key) } else { Some(0) };
+                let usage =
+                    Usage { user_us: used("user_us")?, sys_us: used("sys_us")?, maxrss_kib: used("maxrss")? };
                 let exit = Exit { how, usage, at: Wall(self.num("end")?) };
                 Some(State::Ended {
                     pid: self.small("pid")?,

@@ -72,6 +72,8 @@ pub struct Kernel {
     next_end: u64,
     /// How many run or start.
     running: usize,
+    /// The environment of what was launched last, and what it was set up as.
+    env_of: Option<(Arc<session::Setup>, op::Environment)>,
     clients: BTreeMap<ClientId, Client>,
     /// Clients that are other nodes, and over which link they ask.
     callers: BTreeMap<ClientId, LinkId>,
@@ -166,6 +168,7 @@ impl Kernel {
             ended: Dense::default(),
             next_end: 0,
             running: 0,
+            env_of: None,
             clients: BTreeMap::new(),
             callers: BTreeMap::new(),
             admitted,

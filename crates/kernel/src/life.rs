@@ -5,7 +5,7 @@ use crate::{
     notices::What,
     park::{Ask, On, Outcome},
     place::{Place, Subject},
-    session::{Life, Live, Session, State, Unsaid},
+    session::{Life, Session, Setup, State, Unsaid},
     words,
 };
 use alloc::{
@@ -13,9 +13,13 @@ use alloc::{
     collections::BTreeSet,
     format,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
-use op::{Act, Errno, Error, Exit, Fid, Launch, Mono, Reply, Result, SessionId, Stream, Tell, Uid, Usage};
+use op::{
+    Act, Environment, Errno, Error, Exit, Fid, Launch, Mono, Reply, Result, SessionId, Stream, Tell, Uid,
+    Usage,
+};
 
 /// Why a session is looked at when a time comes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -209,18 +213,20 @@ impl Kernel {
     /// Everything is here: the provider is asked to start it.
     fn launch(&mut self, id: SessionId) {
         let live = self.sessions.get_mut(&id).and_then(|session| session.live.as_mut());
-        let Some(argv) = live.and_then(|live| live.awaits.take()) else { return };
-        let Some(live) = self.sessions[&id].live.as_deref() else { return };
+        let Some((argv, setup)) = live.and_then(|live| Some((live.awaits.take()?, live.setup.clone())))
+        else {
+            return;
+        };
         let launch = Launch {
             session: id,
             argv,
-            env: self.environment(id, live),
-            dir: live.setup.dir.clone(),
-            puts: crate::store::lines(&live.setup.ns).into_iter().flatten().map(|line| line.put).collect(),
-            user: live.setup.user.clone(),
-            nice: live.setup.nice,
-            limits: live.setup.limits,
-            tty: live.setup.tty,
+            env: self.environment(&setup),
+            dir: setup.dir.clone(),
+            puts: crate::store::lines(&setup.ns).into_iter().flatten().map(|line| line.put).collect(),
+            user: setup.user.clone(),
+            nice: setup.nice,
+            limits: setup.limits,
+            tty: setup.tty,
         };
         self.out.push(Effect::Act(Act::Start(Box::new(launch))));
     }
@@ -251,9 +257,14 @@ impl Kernel {
         argv.into_iter().map(replace).collect()
     }
 
-    /// The node's environment, the user's, the session's: the last one of a name counts.
-    fn environment(&self, id: SessionId, live: &Live) -> Vec<Vec<u8>> {
-        let user = &live.setup.user;
+    /// The node's environment, the user's, the session's: the last one of a name counts. Members that are set up alike have the same.
+    fn environment(&mut self, setup: &Arc<Setup>) -> Environment {
+        if let Some((of, env)) = &self.env_of
+            && Arc::ptr_eq(of, setup)
+        {
+            return env.clone();
+        }
+        let user = &setup.user;
         let mut env: Vec<Vec<u8>> = Vec::with_capacity(self.node.env.len() + 8);
         let mut set = |line: Vec<u8>| {
             let name = line.iter().position(|b| *b == b'=').map_or(line.len(), |at| at + 1);
@@ -268,8 +279,9 @@ impl Kernel {
         {
             set([name, "=", value].concat().into_bytes());
         }
-        crate::edit::variables(&live.setup.env).for_each(|line| set(line.to_vec()));
-        set(format!("UEM_SESSION={}/{}", self.node.name, id.0).into_bytes());
+        crate::edit::variables(&setup.env).for_each(|line| set(line.to_vec()));
+        let env = Arc::new(env);
+        self.env_of = Some((setup.clone(), env.clone()));
         env
     }
 
@@ -302,7 +314,7 @@ impl Kernel {
         }
     }
 
-    fn started(&mut self, id: SessionId, pid: u32, mark: String, limits_by: alloc::sync::Arc<str>) {
+    fn started(&mut self, id: SessionId, pid: u32, mark: String, limits_by: Arc<str>) {
         let now = self.clock;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let adopted = matches!(session.state, State::Running { .. });
@@ -935,10 +947,10 @@ impl Kernel {
     }
 
     /// Who a user is: for what waits to know it, and for what was recalled before it was known.
-    pub(crate) fn know(&mut self, user: alloc::sync::Arc<op::User>) {
+    pub(crate) fn know(&mut self, user: Arc<op::User>) {
         for session in self.sessions.values_mut().filter_map(|s| s.live.as_mut()) {
             if session.setup.user.uid == user.uid && session.setup.user != user {
-                alloc::sync::Arc::make_mut(&mut session.setup).user = user.clone();
+                Arc::make_mut(&mut session.setup).user = user.clone();
             }
         }
         self.parked.notify(On::User(String::from(&*user.name)));
@@ -948,7 +960,7 @@ impl Kernel {
 
     /// Whom another node means by a name: only the host can say. A name of digits is no number of this machine's, and
     /// one that cannot be a name here stands for somebody who is called otherwise.
-    pub(crate) fn admit(&mut self, name: String, user: alloc::sync::Arc<op::User>) {
+    pub(crate) fn admit(&mut self, name: String, user: Arc<op::User>) {
         if self.admitted.len() >= limits::ADMITTED {
             self.admitted.clear();
         }

@@ -18,7 +18,7 @@ mod unit;
 pub use errno::{Errno, Error, Result};
 pub use file::{Access, Entry, Fid, FileKind, Mtime, Op, Qid, Reply, SetStat, Shape, Stat, Tag};
 pub use provide::{
-    Act, Exit, How, Launch, Limits, NodeId, SessionId, Stream, Tell, Uid, Usage, User, WinSize,
+    Act, Environment, Exit, How, Launch, Limits, NodeId, SessionId, Stream, Tell, Uid, Usage, User, WinSize,
 };
 pub use store::{Content, Put};
 pub use time::{Clock, Mono, Wall};

@@ -109,6 +109,9 @@ pub struct Limits {
     pub fds: Option<u64>,
 }
 
+/// Lines `NAME=value`, shared by programs that are set up alike.
+pub type Environment = Arc<Vec<Vec<u8>>>;
+
 /// A program to start, complete.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Launch {
@@ -116,8 +119,8 @@ pub struct Launch {
     pub session: SessionId,
     /// Program and arguments; never empty. Without a slash the program is looked for in the `PATH` of `env`.
     pub argv: Vec<Vec<u8>>,
-    /// `NAME=value` each; the whole environment.
-    pub env: Vec<Vec<u8>>,
+    /// `NAME=value` each; the whole environment, but for `UEM_SESSION`, which the provider adds.
+    pub env: Environment,
     /// Where to start; if `None`, the session's own directory if there is anything to `put` in it, else the user's home
     /// directory, `/` if that is not there.
     pub dir: Option<Vec<u8>>,

@@ -148,7 +148,7 @@ fn storm(processes: &mut Processes, program: &str, count: u64) -> Duration {
                 puts: Vec::new(),
                 session: SessionId(begun),
                 argv: vec![program.as_bytes().to_vec()],
-                env: vec![b"PATH=/usr/bin:/bin".to_vec()],
+                env: vec![b"PATH=/usr/bin:/bin".to_vec()].into(),
                 dir: None,
                 user: root.clone(),
                 nice: 0,

@@ -189,7 +189,7 @@ fn launch(l: &Launch) -> String {
     if !limited.is_empty() {
         also.push(format!("limits{limited}"));
     }
-    let usual = ["PATH=", "HOME=", "USER=", "LOGNAME=", "SHELL=", "UEM_SESSION="];
+    let usual = ["PATH=", "HOME=", "USER=", "LOGNAME=", "SHELL="];
     for line in l.env.iter().map(|line| text(line)).filter(|l| !usual.iter().any(|u| l.starts_with(u))) {
         also.push(format!("env {line}"));
     }

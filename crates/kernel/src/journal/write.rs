@@ -100,9 +100,14 @@ fn write_stands(session: &Session, w: &mut Writer<'_>) {
                 How::Lost => {}
             }
             w.num("end", exit.at.0);
-            w.num("user_us", exit.usage.user_us);
-            w.num("sys_us", exit.usage.sys_us);
-            w.num("maxrss", exit.usage.maxrss_kib);
+            let usage = exit.usage;
+            for (key, used) in
+                [("user_us", usage.user_us), ("sys_us", usage.sys_us), ("maxrss", usage.maxrss_kib)]
+            {
+                if used > 0 {
+                    w.num(key, used);
+                }
+            }
         }
     }
     if let Some(live) = session.live.as_ref().filter(|live| !live.mark.is_empty()) {

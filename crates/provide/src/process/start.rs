@@ -30,7 +30,7 @@ impl Processes {
         let room = self.rooms.plan(&launch, switches);
         if let Some(room) = &room {
             let dir = room.dir.as_os_str().as_bytes();
-            launch.env.push([b"UEM_DIR=", dir].concat());
+            Arc::make_mut(&mut launch.env).push([b"UEM_DIR=", dir].concat());
             launch.dir.get_or_insert_with(|| dir.to_vec());
         }
         let places = place::places(&launch)?;

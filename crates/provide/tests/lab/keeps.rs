@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -148,7 +149,8 @@ pub(crate) fn as_node() -> ! {
                 journal_file.write_all(format!("start {session}\n").as_bytes()).unwrap();
                 known.insert(session, Known::default());
                 let mut launch = launch(session, &["sh", "-c", &script]);
-                launch.env.extend(words(&[&format!("TASK={next}"), &format!("STATE={}", state.display())]));
+                Arc::make_mut(&mut launch.env)
+                    .extend(words(&[&format!("TASK={next}"), &format!("STATE={}", state.display())]));
                 launch.limits = Limits { output: Some(1 << 20), ..Limits::default() };
                 launch.dir = std::env::var_os("LAB_DIR").map(std::os::unix::ffi::OsStringExt::into_vec);
                 launch.tty = std::env::var_os("LAB_TTY").map(|_| WinSize { rows: 33, cols: 99 });

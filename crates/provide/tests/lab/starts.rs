@@ -4,6 +4,7 @@ use crate::Test;
 use crate::world::{World, state_of, user};
 use op::{Act, Errno, How, Limits};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_program_starts_clean", a_program_starts_clean),
@@ -72,7 +73,7 @@ fn path_is_searched_as_execvp_does() {
     std::fs::write(format!("{dir}/a/prog"), "not for running").unwrap();
     std::fs::create_dir(format!("{dir}/b")).unwrap();
     std::fs::copy("/bin/true", format!("{dir}/b/prog")).unwrap();
-    let path = |dirs: &str| vec![format!("PATH={dirs}").into_bytes()];
+    let path = |dirs: &str| Arc::new(vec![format!("PATH={dirs}").into_bytes()]);
     let found =
         world.start_with(&["prog"], |launch| launch.env = path(&format!("{dir}/none:{dir}/a:{dir}/b")));
     assert_eq!(world.code(found), How::Code(0));

@@ -78,8 +78,8 @@ fn a_program_that_does_not_answer_holds_nobody() {
     let prog = fuse.prog();
     let path = format!("PATH={}:/usr/bin:/bin", fuse.point().display());
     let direct = world.start(&[prog.to_str().unwrap()]);
-    let in_path = world.start_with(&["prog"], |launch| launch.env = vec![path.clone().into_bytes()]);
-    let not_there = world.start_with(&["nope"], |launch| launch.env = vec![path.into_bytes()]);
+    let in_path = world.start_with(&["prog"], |launch| launch.env = vec![path.clone().into_bytes()].into());
+    let not_there = world.start_with(&["nope"], |launch| launch.env = vec![path.into_bytes()].into());
     others_work(&mut world);
     assert!([direct, in_path, not_there].iter().all(|session| world.is_silent(*session)));
     for session in [direct, in_path] {

@@ -36,7 +36,7 @@ pub(crate) fn launch(session: u64, argv: &[&str]) -> Launch {
         puts: Vec::new(),
         session: SessionId(session),
         argv: words(argv),
-        env: words(&["PATH=/usr/local/bin:/usr/bin:/bin", "TERM=dumb"]),
+        env: words(&["PATH=/usr/local/bin:/usr/bin:/bin", "TERM=dumb"]).into(),
         dir: None,
         user: user(rustix::process::geteuid().as_raw()),
         nice: 0,
