@@ -282,8 +282,14 @@ fn files_of_proc_are_read_but_not_those_of_the_node_itself() {
     }
     assert!(asker.walk(root, Path::new(&own)).is_ok());
     assert!(asker.open(root, &Path::new(&own).join("mounts"), READ).is_ok());
-    let threads = fs::read_dir("/proc/self/task").unwrap();
-    let thread = threads.last().unwrap().unwrap().file_name().into_string().unwrap();
+    // A thread of ours that is there until we are through: those of other tests come and go.
+    let (tell, told) = std::sync::mpsc::channel();
+    let (_until, over) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        tell.send(rustix::thread::gettid()).unwrap();
+        over.recv()
+    });
+    let thread = told.recv().unwrap();
     for below in ["environ", "mem", "maps", "fd", "task", "root", "cwd", "exe"] {
         for who in [&own, &format!("/proc/{thread}")] {
             let path = Path::new(who).join(below);
