@@ -1,5 +1,6 @@
 //! The few system calls that no safe crate offers, each wrapped once.
 
+use crate::keeper::wire::LISTEN;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -104,14 +105,14 @@ pub(crate) fn child_signal(also: &[i32]) -> io::Result<OwnedFd> {
     }
 }
 
-/// Takes all that a signalfd has; gives the last signal that was not SIGCHLD.
+/// Takes all that a signalfd has; gives the last that was more than a reason to look: neither SIGCHLD nor [`LISTEN`].
 pub(crate) fn take_signals(fd: BorrowedFd<'_>) -> Option<i32> {
     let mut other = None;
     let mut buf = [0u8; 128 * 8];
     while let Ok(n @ 1..) = rustix::io::read(fd, &mut buf) {
         for info in buf[..n].chunks_exact(128) {
             let signal = i32::from_le_bytes([info[0], info[1], info[2], info[3]].map(|b: u8| b));
-            if signal != libc::SIGCHLD {
+            if signal != libc::SIGCHLD && signal != LISTEN {
                 other = Some(signal);
             }
         }

@@ -170,7 +170,7 @@ impl Keeper {
         self.hear();
         self.hear_late();
         if !ready[0].is_empty() {
-            if let Some(signal) = signal.filter(|signal| *signal != wire::LISTEN) {
+            if let Some(signal) = signal {
                 self.asked_to_end(signal);
             }
             self.bury();

@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_state_has_one_owner", a_state_has_one_owner),
     ("stdin_outlives_the_node", stdin_outlives_the_node),
     ("the_keeper_listens_though_little_is_said", the_keeper_listens_though_little_is_said),
+    ("a_keeper_that_is_to_listen_and_to_end_does_both", a_keeper_that_is_to_listen_and_to_end_does_both),
     ("programs_of_a_dead_keeper_and_node_are_found", programs_of_a_dead_keeper_and_node_are_found),
 ];
 
@@ -425,6 +426,23 @@ fn the_keeper_listens_though_little_is_said() {
     kept.until("the keeper has its pipes", || (has() == 3).then_some(()));
     put(kept.path(), "end", "");
     kept.until("it has them no more", || (has() == 0).then_some(()));
+    kept.done();
+}
+
+fn a_keeper_that_is_to_listen_and_to_end_does_both() {
+    let kept = Kept::new(1, "exec sleep 1000");
+    kept.until("it is in the journal", || {
+        journal(kept.path()).get(&1).filter(|k| !k.mark.is_empty()).map(|_| ())
+    });
+    let (keeper, node) = (get(kept.path(), "keeper.pid").unwrap(), get(kept.path(), "node.pid").unwrap());
+    // Both at once: it is stopped while they come.
+    for signal in [Signal::STOP, Signal::URG, Signal::TERM, Signal::CONT] {
+        kill(keeper, signal);
+    }
+    // It passes on to the node that it is to end; this one ends by that, and is started again.
+    kept.until("another node", || get(kept.path(), "node.pid").filter(|pid| *pid != node));
+    let pid: i32 = journal(kept.path())[&1].mark.split(':').next().unwrap().parse().unwrap();
+    kill(pid, Signal::TERM);
     kept.done();
 }
 
