@@ -130,6 +130,13 @@ fn in_use() -> u64 {
     (info.uordblks + info.hblkhd) as u64
 }
 
+/// What so many sessions have cost a node of its CPU and of memory, of which it had `before` resident.
+fn in_node(node: &NodeUnderTest, before: u64, meter: &Meter, wall: f64, count: usize) -> Sample {
+    let rss = resident(node.node_pid()).saturating_sub(before) as f64 / count as f64;
+    let values = vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN];
+    Sample { values, cpu_us: meter.others_us(count) }
+}
+
 /// 1 M null sessions.
 pub(crate) fn null(run: &Run) -> Outcome<()> {
     let count = run.count(1_000_000, 500);
@@ -179,9 +186,7 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             let meter = Meter::start(&node.pids());
             lanes.run(count, 64, lines, After::Keep)?;
             let wall = meter.seconds();
-            let rss = resident(node.node_pid()).saturating_sub(rss) as f64 / count as f64;
-            let cpu_us = meter.others_us(count);
-            Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })
+            Ok(in_node(&node, rss, &meter, wall, count))
         }),
         Racer::new(Who::Us, "node, all in one group, 64 at a time, each end read: node's CPU", || {
             let node = NodeUnderTest::start(Kind::Null, false)?;
@@ -196,9 +201,7 @@ pub(crate) fn null(run: &Run) -> Outcome<()> {
             if worked != count {
                 return Err(format!("{worked} of {count} null sessions ended well").into());
             }
-            let rss = resident(node.node_pid()).saturating_sub(rss) as f64 / count as f64;
-            let cpu_us = meter.others_us(count);
-            Ok(Sample { values: vec![wall * 1e6 / count as f64, f64::NAN, rss, f64::NAN], cpu_us })
+            Ok(in_node(&node, rss, &meter, wall, count))
         }),
         Racer::absent(
             Who::Peer,

@@ -181,18 +181,15 @@ impl Asks {
             self.begun[at] = true;
         }
         for fid in op.fid().into_iter().chain(op.other_fid()) {
-            let waits = self.waits_about(lane, fid);
-            match self.fids[at].get_mut(&fid) {
-                Some(held) => {
-                    assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
-                    held.going = matches!(op, Op::Clunk { .. } | Op::Remove { .. });
-                }
-                // Whether what should have made it has worked may not be known yet: this does no harm.
-                None if matches!(op, Op::Clunk { .. }) => {}
-                // What was asked in advance of a fid that was not made is answered one by one, and the last says why.
-                None if waits => {}
-                None => panic!("{fid:?} is asked about, and stands for nothing: {op:?}"),
+            if let Some(held) = self.fids[at].get_mut(&fid) {
+                assert!(!held.going, "{fid:?} is asked about after its clunk: {op:?}");
+                held.going = matches!(op, Op::Clunk { .. } | Op::Remove { .. });
+                continue;
             }
+            // Whether what should have made it has worked may not be known yet: to give it back does no harm. What was asked in advance
+            // of it is answered one by one, and the last says why.
+            let may_be = matches!(op, Op::Clunk { .. }) || self.waits_about(lane, fid);
+            assert!(may_be, "{fid:?} is asked about, and stands for nothing: {op:?}");
         }
         if let Some(fid) = made(op) {
             let root = matches!(op, Op::Attach { .. });
