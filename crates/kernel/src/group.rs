@@ -17,6 +17,7 @@ mod acts;
 mod behind;
 mod change;
 mod ends;
+mod given_back;
 mod heard;
 mod held;
 mod kept;
@@ -83,6 +84,8 @@ pub(crate) struct Group {
     failed: u32,
     /// They are made anew when they have ended.
     replacing: RankSet,
+    /// Ranks that were given back, of which a session here has not ended yet.
+    going: RankSet,
     /// Nothing is tried again: it was killed.
     cancelled: bool,
     /// All are started at once, however crowded the nodes are: who waits could not take its part of what comes in.
@@ -145,6 +148,8 @@ pub(crate) struct Groups {
     next_share: u64,
     /// Those that have shares. A link that goes or comes says nothing to any other session, however many are kept.
     sharing: BTreeSet<SessionId>,
+    /// Sessions that were members and run still, and of which rank of which group: they are being killed.
+    going: BTreeMap<SessionId, (SessionId, u32)>,
     /// What was left at other nodes by groups that were freed.
     behind: behind::AllBehind,
     /// When shares that are cut off are given up.
@@ -272,19 +277,6 @@ impl Kernel {
         let Some(group) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
         let earlier = group.earlier.get(&rank).cloned().unwrap_or_default();
         earlier.into_iter().for_each(|member| self.free(member));
-    }
-
-    /// A member is freed, and is none from now on: another may take its rank.
-    fn let_go(&mut self, group: SessionId, rank: u32, member: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&group) {
-            session.members.remove(&rank);
-        }
-        self.keep_end(member);
-        if let Some(session) = self.sessions.get_mut(&member) {
-            session.member_of = None;
-            self.touch(member);
-        }
-        self.free(member);
     }
 
     /// Everything is given back: not all could be had.

@@ -2,7 +2,7 @@
 //!
 //! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much
 //! it wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments; one
-//! that holds a slot of this node says `slot=1`. A last line without its newline was never answered for, and the host drops it. Lines
+//! that holds a slot of this node says `slot=1`, and one that was given back and runs still says `left=GROUP rank=RANK`. A last line without its newline was never answered for, and the host drops it. Lines
 //! that are not understood are dropped, each with a failure.
 
 mod write;
@@ -36,6 +36,8 @@ pub(crate) struct Of {
     pub(crate) set_up: bool,
     /// It holds a slot of this node.
     pub(crate) slot: bool,
+    /// It was given back: the rank that it had in this group.
+    pub(crate) left: Option<(SessionId, u32)>,
 }
 
 /// What of a session changes by itself.
@@ -108,7 +110,8 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
     s.owner = owner;
     f.fill(&mut s)?;
     s.unsaid = Unsaid::Nothing;
-    Some(Line::Session(Box::new(s), Of { set_up: f.flag("setup"), slot: f.flag("slot") }))
+    let left = f.num("left").map(SessionId).zip(f.small("rank"));
+    Some(Line::Session(Box::new(s), Of { set_up: f.flag("setup"), slot: f.flag("slot"), left }))
 }
 
 struct Fields {

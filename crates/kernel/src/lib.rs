@@ -323,6 +323,7 @@ impl Kernel {
         assert!(self.asked.values().all(linked), "nothing is asked over a link that is gone");
         self.check_answers();
         self.check_sharing();
+        self.check_given_back();
         assert!(self.looks.keys().all(|look| self.parked.looks(*look)), "for each look a walk waits");
         let waiting = self.callers.keys().all(|client| self.clients.contains_key(client));
         assert!(waiting, "a node that asks is a client");

@@ -733,6 +733,7 @@ impl Kernel {
         }
         self.keep_end(id);
         let mut session = self.sessions.remove(&id).expect("looked up above");
+        self.is_gone(id);
         if let Some(group) = session.group.take() {
             self.group_freed(id, *group, session.owner);
         }
@@ -881,6 +882,7 @@ impl Kernel {
         if group.is_some_and(|group| self.holds_slot(group, session)) {
             line.extend_from_slice(b" slot=1");
         }
+        line.extend(self.going_word(session.id).into_iter().flat_map(String::into_bytes));
         line
     }
 
@@ -908,6 +910,7 @@ impl Kernel {
             Some(journal::Line::Free(id)) => {
                 self.next_id = self.next_id.max(id.0 + 1);
                 self.keep_end(id);
+                self.recall_going(id, None);
                 self.sessions.remove(&id);
             }
             Some(journal::Line::State(id, stands)) => {
@@ -928,6 +931,7 @@ impl Kernel {
                 if of.slot {
                     self.recall_slot(&session);
                 }
+                self.recall_going(session.id, of.left);
                 // What it has as a group is in lines of its own.
                 if let Some(before) = self.sessions.get_mut(&session.id) {
                     (session.group, session.flow) = (before.group.take(), before.flow.take());

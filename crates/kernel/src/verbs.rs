@@ -175,7 +175,7 @@ pub static VERBS: &[Verb] = &[
         name: "free",
         usage: "",
         run: Run::Session { act: acts::free, reach: Reach::AllWhole },
-        doc: "give everything back: what runs is killed, output and status are forgotten.",
+        doc: "give everything back: what runs is killed, output and status are forgotten. Of some ranks (`@RANKS free`), the write returns when they are gone.",
         example: "free",
     },
     Verb {
@@ -287,7 +287,7 @@ pub static VERBS: &[Verb] = &[
         name: "shrink",
         usage: "N",
         run: Run::Group { act: group::shrink },
-        doc: "the N members of the highest ranks fewer: what runs in them is killed.",
+        doc: "the N members of the highest ranks fewer: what runs in them is killed; the write returns when it is gone.",
         example: "shrink 1",
     },
     Verb {
@@ -382,6 +382,8 @@ pub(crate) struct CtlRun {
     len: u32,
     /// Sessions that the current line waits for, each with the number of its start, and what went wrong in it so far.
     waiting: Vec<(SessionId, u32)>,
+    /// Sessions whose end it waits for: they were given back.
+    ending: Vec<SessionId>,
     reached: usize,
     problems: Vec<(SessionId, Error)>,
     best_effort: bool,
@@ -404,6 +406,7 @@ impl CtlRun {
             at: 0,
             len,
             waiting,
+            ending: Vec::new(),
             reached: 0,
             problems,
             best_effort: false,
@@ -443,6 +446,9 @@ impl Kernel {
     pub(crate) fn run_lines(&mut self, who: Who, mut run: CtlRun) -> Outcome {
         loop {
             if let Some(id) = self.still_starting(&mut run) {
+                return Outcome::Park(On::Life(id), Ask::Ctl(run));
+            }
+            if let Some(id) = self.still_ending(&mut run) {
                 return Outcome::Park(On::Life(id), Ask::Ctl(run));
             }
             if let Some(put) = run.put {
@@ -539,6 +545,17 @@ impl Kernel {
             };
             run.problems.extend(refused.map(|error| (id, error)));
             run.waiting.pop();
+        }
+        None
+    }
+
+    /// The same of those that are to be gone.
+    fn still_ending(&self, run: &mut CtlRun) -> Option<SessionId> {
+        while let Some(&id) = run.ending.last() {
+            if self.sessions.contains_key(&id) {
+                return Some(id);
+            }
+            run.ending.pop();
         }
         None
     }
@@ -643,6 +660,7 @@ impl Kernel {
                 Subject::Session(id) => match act(self, id, &words, dry) {
                     Ok(begun) => {
                         (run.fan, run.reached, run.problems) = (begun.fan, begun.reached, begun.problems);
+                        run.ending = begun.ending;
                         return self.begun(run, begun.starting);
                     }
                     Err(error) => Err(error),
@@ -720,7 +738,12 @@ impl Kernel {
                 }
                 Ok(ids) => {
                     run.fan = self.fan_line(uid, subject, (*reach, &name, &words), ranks.as_ref(), line);
-                    return self.run_on(uid, run, *act, &name, &words, &ids);
+                    let line = self.run_on(uid, run, *act, &name, &words, &ids);
+                    // Who frees some ranks waits until they are gone: their numbers may be taken again.
+                    if let (Subject::Session(id), Reach::AllWhole, Some(ranks)) = (subject, *reach, &ranks) {
+                        run.ending = self.still_going(id, ranks);
+                    }
+                    return line;
                 }
                 Err(error) => Err(error),
             },

@@ -3,12 +3,11 @@
 use super::{
     acts::{Said, count_of, too_few},
     plan::{Begun, Pick},
-    share::Line,
 };
 use crate::{
     Kernel,
     acts::{Words, usage},
-    gone, limits,
+    gone,
     query::Query,
     ranks::RankSet,
     words::lossy,
@@ -102,7 +101,8 @@ pub(crate) fn shrink(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool)
     k.journal_group(id);
     k.journal_tries(id, &made);
     k.group_changed(id);
-    Ok(Begun { fan, reached, ..Begun::default() })
+    let ending = k.still_going(id, &going);
+    Ok(Begun { fan, reached, ending, ..Begun::default() })
 }
 
 pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -> Result<Begun> {
@@ -166,123 +166,6 @@ pub(crate) fn replace(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool
         k.groups.replan = true;
     }
     Ok(Begun { fan, reached, ..Begun::default() })
-}
-
-impl Kernel {
-    /// Some ranks of a group are freed; the sessions of this node among them, by whoever asks.
-    pub(crate) fn free_ranks(&mut self, id: SessionId, ranks: &RankSet) -> Option<u64> {
-        let group = self.group(id)?;
-        let mut gone = group.active.clone();
-        gone.union_with(&group.queue);
-        gone = gone.intersection(ranks);
-        if let Some((no, _)) = group.shares.iter().find(|(_, share)| share.up && share.refused.is_none()) {
-            // It is planned there.
-            let (no, fan) = (*no, self.open_fan());
-            let line = format!("@{ranks} free").into_bytes();
-            self.tell_share(id, no, line, Line { fan: Some(fan), ..Line::PLAIN });
-            self.are_freed(id, &gone);
-            // How many there are says nothing of who they are.
-            self.group_mut(id)?.left_out.union_with(&gone);
-            self.journal_group(id);
-            return Some(fan);
-        }
-        let fan = self.give_back(id, ranks);
-        self.are_freed(id, &gone);
-        fan
-    }
-
-    /// They are nobody's from here on, and end no more.
-    fn are_freed(&mut self, id: SessionId, gone: &RankSet) {
-        if gone.is_empty() {
-            return;
-        }
-        self.forget(id, gone);
-        self.append(format!("freed {} {gone}", id.0).into_bytes());
-        self.group_changed(id);
-    }
-
-    /// They neither wait nor hold a slot any more.
-    fn forget(&mut self, id: SessionId, gone: &RankSet) {
-        gone.iter().for_each(|rank| self.member_freed(id, rank));
-        if let Some(group) = self.group_mut(id) {
-            group.queue.subtract(gone);
-            group.replacing.subtract(gone);
-        }
-    }
-
-    /// Ranks go. Who has them below may run them until it has said that it does not; also those of which that was said before, since
-    /// nobody may have heard it.
-    fn give_back(&mut self, id: SessionId, going: &RankSet) -> Option<u64> {
-        let shares = self.group_mut(id)?.shares.iter_mut().filter(|(_, share)| share.refused.is_none());
-        let mut told = Vec::new();
-        for (no, share) in shares {
-            let mut had = share.ranks.clone();
-            had.union_with(&share.leaving);
-            let some = going.intersection(&had);
-            if !some.is_empty() {
-                share.leaving.union_with(&some);
-                told.push(*no);
-            }
-        }
-        if told.is_empty() {
-            return None;
-        }
-        let fan = self.open_fan();
-        for no in told {
-            self.journal_share(id, no);
-            self.free_leaving(id, no, Some(fan));
-        }
-        Some(fan)
-    }
-
-    /// Tells a share which ranks are given back, whether or not it has heard of it.
-    pub(super) fn free_leaving(&mut self, id: SessionId, no: u64, fan: Option<u64>) {
-        let Some(share) = self.share_mut(id, no).filter(|share| !share.leaving.is_empty()) else { return };
-        share.freeing += 1;
-        share.unfreed = false;
-        let (which, line) = (share.freeing, format!("@{} free", share.leaving).into_bytes());
-        self.tell_share(id, no, line, Line { fan, frees: Some(which), ..Line::PLAIN });
-    }
-
-    /// They are gone there, or not all of them: somewhere on the way to one there is no way now. Each line names all that leave, so what was
-    /// done about the last is about all of them.
-    pub(super) fn share_freed(&mut self, id: SessionId, no: u64, which: u64, all: bool) {
-        let Some(share) = self.share_mut(id, no).filter(|share| share.freeing == which) else { return };
-        if !all {
-            share.unfreed = share.is_held();
-            return self.look_for_them_in(limits::BEHIND_AGAIN);
-        }
-        share.leaving = RankSet::new();
-        self.journal_share(id, no);
-        // Who was replaced is made now.
-        self.look_for_room();
-    }
-
-    /// Whoever could not pass it on is told again which ranks are given back.
-    pub(super) fn free_again(&mut self) {
-        let all = self.sharing().flat_map(|(session, group)| {
-            let unfreed = group.shares.iter().filter(|(_, share)| share.unfreed);
-            unfreed.map(move |(no, _)| (session.id, *no))
-        });
-        for (id, no) in all.collect::<Vec<_>>() {
-            self.free_leaving(id, no, None);
-        }
-    }
-
-    /// Ranks that were there before are made again only when nobody can run them any more.
-    fn are_given_back(&mut self, id: SessionId, ranks: core::ops::Range<u32>) -> Result<()> {
-        let new = RankSet::from_range(ranks);
-        let shares = self.group(id).into_iter().flat_map(|group| &group.shares);
-        let still = shares.filter(|(_, share)| share.refused.is_none());
-        let still = still.filter(|(_, share)| !share.leaving.intersection(&new).is_empty());
-        let still: Vec<_> = still.map(|(no, share)| (*no, share.name.clone())).collect();
-        let Some((_, name)) = still.first() else { return Ok(()) };
-        let cause = format!(
-            "{name} has not said yet that the ranks which were given back are gone: say it again later"
-        );
-        still.iter().for_each(|(no, _)| self.free_leaving(id, *no, None));
-        Err(Error::new(Errno::AGAIN, cause))
-    }
 }
 
 fn no_group(id: SessionId, verb: &str) -> Error {

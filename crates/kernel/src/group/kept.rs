@@ -267,6 +267,7 @@ impl Kernel {
 
     /// The journal is read: who waits and who holds a slot is counted anew.
     pub(crate) fn groups_recalled(&mut self) {
+        self.going_recalled();
         for session in self.sessions.values_mut() {
             let id = session.id;
             let Some(group) = session.group.as_deref_mut() else { continue };

@@ -38,6 +38,8 @@ pub(super) struct Pick {
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     pub(crate) starting: Vec<SessionId>,
+    /// Whom it gave back, and who runs still.
+    pub(crate) ending: Vec<SessionId>,
     pub(crate) fan: Option<u64>,
     pub(crate) reached: usize,
     /// What failed here at once.

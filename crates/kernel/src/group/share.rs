@@ -356,14 +356,6 @@ impl Share {
 }
 
 impl Group {
-    /// Ranks that were given back and may be there still: nobody else is made with their numbers.
-    pub(super) fn leaving(&self) -> RankSet {
-        let mut all = RankSet::new();
-        let shares = self.shares.values().filter(|share| share.refused.is_none());
-        shares.for_each(|share| all.union_with(&share.leaving));
-        all
-    }
-
     /// Whether somebody is on his way to his place.
     pub(crate) fn is_placing(&self) -> bool {
         self.growing || self.shares.values().any(|share| share.is_placing())

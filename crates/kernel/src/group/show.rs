@@ -84,6 +84,11 @@ impl Kernel {
         if let (true, Some(share)) = (group.next(usize::MAX).is_empty(), group.shares.values().find(had)) {
             return format!("{} has not said yet that who was given back there is gone", share.name);
         }
+        if let (true, Some(rank)) =
+            (group.next(usize::MAX).is_empty(), group.queue.intersection(&group.going).first())
+        {
+            return format!("who had rank {rank} before has not ended yet");
+        }
         if group.room() == 0 {
             return format!("width={} are active", group.width.unwrap_or(0));
         }

@@ -107,6 +107,10 @@ impl Run {
             _ => return,
         };
         self.say(at, &line);
+        // Who was given back may not be gone when their numbers are wanted again.
+        if line.starts_with("shrink") && self.cloud.rng.bool() {
+            self.say(at, &format!("grow {n}"));
+        }
     }
 
     /// A line to a group's `ctl`, if its client is there.
