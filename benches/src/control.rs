@@ -60,9 +60,7 @@ impl World {
                 match effect {
                     Effect::Answer(_, _, reply) => answer = Some(reply),
                     Effect::Journal(line) => self.journal += line.len() as u64 + 1,
-                    Effect::Rewrite(lines) => {
-                        self.journal += lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-                    }
+                    Effect::Rewrite(lines) => self.journal += lines.len() as u64,
                     Effect::Act(Act::Start(launch)) => tell(launch.session, &mut tells),
                     _ => {}
                 }

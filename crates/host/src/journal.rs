@@ -45,18 +45,13 @@ impl Journal {
     }
 
     /// Puts new contents in place of all, at once.
-    pub(crate) fn rewrite(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
+    pub(crate) fn rewrite(&mut self, lines: &[u8]) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        let mut bytes = Vec::with_capacity(lines.iter().map(|l| l.len() + 1).sum());
-        for line in lines {
-            bytes.extend(line);
-            bytes.push(b'\n');
-        }
-        file.write_all(&bytes)?;
+        file.write_all(lines)?;
         std::fs::rename(&new, &self.path)?;
         self.waiting.clear();
-        self.len = bytes.len() as u64;
+        self.len = lines.len() as u64;
         self.file = file;
         Ok(())
     }
@@ -105,7 +100,7 @@ mod tests {
         let (mut journal, _) = Journal::open(dir.path()).unwrap();
         journal.append(b"one");
         journal.flush();
-        journal.rewrite(&[b"two".to_vec()]).unwrap();
+        journal.rewrite(b"two\n").unwrap();
         journal.append(b"three");
         journal.flush();
         let (_, lines) = Journal::open(dir.path()).unwrap();

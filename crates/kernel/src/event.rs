@@ -214,8 +214,8 @@ pub enum Effect {
     Act(Act),
     /// Append a line, without its newline, to the journal.
     Journal(Vec<u8>),
-    /// Write the journal anew: these lines and nothing else.
-    Rewrite(Vec<Vec<u8>>),
+    /// Write the journal anew: these lines, each with its newline, and nothing else.
+    Rewrite(Vec<u8>),
     /// Send [`Event::Tick`] at this time; replaces the one before.
     WakeAt(Option<Mono>),
     /// Answer with [`Event::Measured`].

@@ -1,7 +1,8 @@
 //! What a node must know after it died: lines of sessions, the last one counts; `free ID` takes one away.
 //!
 //! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much
-//! it wrote. A member that was set up as its group says `setup=group`, so that a thousand members are not a thousand environments; one
+//! it wrote. A member's line leaves out what is its group's: all of owner, gid, mode and lease, the command, and the environment and what else it
+//! was set up with (`setup=group`), so that a thousand members are not a thousand of those; one
 //! that holds a slot of this node says `slot=1`, and one that was given back and runs still says `left=GROUP rank=RANK`. A last line without its newline was never answered for, and the host drops it. Lines
 //! that are not understood are dropped, each with a failure.
 
@@ -32,6 +33,10 @@ pub(crate) enum Line {
 /// What a member's line leaves to its group, or says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Of {
+    /// Its owner, gid, mode and lease are the group's.
+    pub(crate) like: bool,
+    /// Its command is.
+    pub(crate) same: bool,
     /// It is set up as its group.
     pub(crate) set_up: bool,
     /// It holds a slot of this node.
@@ -104,14 +109,22 @@ pub(crate) fn read(line: &[u8], user: impl Fn(Uid) -> Arc<User>) -> Option<Line>
         let mark = f.one.get("mark").map(|mark| String::from_utf8(mark.clone())).transpose().ok()?;
         return Some(Line::State(id, Stands { state: f.state()?, output: f.output(), mark }));
     }
-    let owner = Uid(u32::try_from(f.num("owner")?).ok()?);
+    let like = !f.flag("owner") && f.flag("group");
+    let owner = if like { Uid(0) } else { Uid(f.small("owner")?) };
     let runs_as = f.num("user").map_or(Some(owner), |n| u32::try_from(n).ok().map(Uid))?;
     let mut s = Session::new(id, &user(runs_as), Wall(f.num("created")?));
     s.owner = owner;
+    if !like {
+        s.gid = f.small("gid")?;
+        s.mode = f.small("mode")?;
+        s.life.lease = Duration::from_millis(f.num("lease")?);
+    }
     f.fill(&mut s)?;
     s.unsaid = Unsaid::Nothing;
     let left = f.num("left").map(SessionId).zip(f.small("rank"));
-    Some(Line::Session(Box::new(s), Of { set_up: f.flag("setup"), slot: f.flag("slot"), left }))
+    let of =
+        Of { like, same: like && !f.flag("command"), set_up: f.flag("setup"), slot: f.flag("slot"), left };
+    Some(Line::Session(Box::new(s), of))
 }
 
 struct Fields {
@@ -133,9 +146,6 @@ impl Fields {
     }
 
     fn fill(&self, s: &mut Session) -> Option<()> {
-        s.gid = self.small("gid")?;
-        s.mode = self.small("mode")?;
-        s.life.lease = Duration::from_millis(self.num("lease")?);
         s.life.keep = self.flag("keep");
         s.life.kill_on_close = self.flag("koc");
         s.life.by_word = self.flag("until");
@@ -250,6 +260,12 @@ mod tests {
         s
     }
 
+    fn write(session: &Session, group: Option<&Session>) -> Vec<u8> {
+        let mut line = Vec::new();
+        super::write(session, group, &mut line);
+        line
+    }
+
     fn read_session(line: &[u8]) -> Option<Session> {
         match read(line, user)? {
             Line::Session(s, _) => Some(*s),
@@ -312,17 +328,39 @@ mod tests {
     }
 
     #[test]
-    fn only_a_member_that_is_set_up_as_its_group_says_so() {
+    fn a_member_leaves_to_its_group_what_is_alike_and_says_the_rest() {
         let group = sample();
         let mut member = sample();
-        member.live.as_mut().unwrap().setup = group.live.as_ref().unwrap().setup.clone();
-        let like = write(&member, group.live.as_deref());
-        assert!(matches!(read(&like, user), Some(Line::Session(_, Of { set_up: true, .. }))));
-        assert!(!words::lossy(&like).contains("dir="));
+        member.member_of = Some((group.id, 3));
+        let of = |line: &[u8]| match read(line, user) {
+            Some(Line::Session(session, of)) => (session, of),
+            _ => panic!("{line:?}"),
+        };
+        let alike = write(&member, Some(&group));
+        let (mut again, Of { like: true, same: true, set_up: true, .. }) = of(&alike) else {
+            panic!("{alike:?}")
+        };
+        for key in [" owner=", " lease=", " command=", " dir="] {
+            assert!(!words::lossy(&alike).contains(key), "{key}");
+        }
+        // As it is recalled.
+        again.become_like(&group);
+        again.command = group.command.clone();
+        again.live.as_mut().unwrap().setup = group.live.as_ref().unwrap().setup.clone();
+        assert_eq!(write(&again, None), write(&member, None));
+
+        (member.mode, member.command) = (0o644, Arc::default());
         member.setup_mut().unwrap().nice = 4;
-        let own = write(&member, group.live.as_deref());
-        assert!(matches!(read(&own, user), Some(Line::Session(_, Of { set_up: false, .. }))));
-        assert_eq!(read_session(&own).unwrap().live.unwrap().setup.nice, 4);
+        let own = write(&member, Some(&group));
+        let (again, Of { like: false, same: false, set_up: false, .. }) = of(&own) else { panic!("{own:?}") };
+        assert_eq!((again.mode, again.live.as_ref().unwrap().setup.nice), (0o644, 4));
+        assert_eq!(write(&again, None), write(&member, None));
+
+        // That it runs nothing, while its group does.
+        member.mode = group.mode;
+        let idle = write(&member, Some(&group));
+        let (again, Of { like: true, same: false, .. }) = of(&idle) else { panic!("{idle:?}") };
+        assert!(again.command.is_empty());
     }
 
     #[test]

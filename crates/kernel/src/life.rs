@@ -871,19 +871,22 @@ impl Kernel {
         let line = match (self.sessions.get(&id), what) {
             (None, _) | (_, Unsaid::Nothing) => return,
             (Some(session), Unsaid::State) => journal::write_state(session),
-            (Some(session), Unsaid::Anything) => self.session_line(session),
+            (Some(session), Unsaid::Anything) => {
+                let mut line = Vec::with_capacity(256);
+                self.write_session(session, &mut line);
+                line
+            }
         };
         self.append(line);
     }
 
-    fn session_line(&self, session: &Session) -> Vec<u8> {
+    fn write_session(&self, session: &Session, line: &mut Vec<u8>) {
         let group = session.member_of.and_then(|(group, _)| self.sessions.get(&group));
-        let mut line = journal::write(session, group.and_then(|group| group.live.as_deref()));
+        journal::write(session, group.map(|group| &**group), line);
         if group.is_some_and(|group| self.holds_slot(group, session)) {
             line.extend_from_slice(b" slot=1");
         }
         line.extend(self.going_word(session.id).into_iter().flat_map(String::into_bytes));
-        line
     }
 
     pub(crate) fn append(&mut self, line: Vec<u8>) {
@@ -891,16 +894,23 @@ impl Kernel {
         self.out.push(Effect::Journal(line));
     }
 
+    /// In one piece: there may be a million lines.
     fn rewrite_journal(&mut self) {
-        let mut lines = alloc::vec![format!("next {}", self.next_id).into_bytes()];
-        lines.extend(self.cloud_lines());
-        lines.extend(self.sessions.values().map(|session| self.session_line(session)));
-        lines.extend(self.group_lines());
-        lines.extend(self.behind_lines());
-        lines.extend(self.flow_lines());
-        self.journal_base = lines.iter().map(|l| l.len() as u64 + 1).sum();
+        let mut text = format!("next {}\n", self.next_id).into_bytes();
+        let add = |lines: Vec<Vec<u8>>, text: &mut Vec<u8>| {
+            lines.iter().for_each(|line| text.extend([line, &b"\n"[..]].concat()));
+        };
+        add(self.cloud_lines(), &mut text);
+        for session in self.sessions.values() {
+            self.write_session(session, &mut text);
+            text.push(b'\n');
+        }
+        self.write_groups(&mut text);
+        add(self.behind_lines().collect(), &mut text);
+        add(self.flow_lines(), &mut text);
+        self.journal_base = text.len() as u64;
         self.journal_len = 0;
-        self.out.push(Effect::Rewrite(lines));
+        self.out.push(Effect::Rewrite(text));
     }
 
     pub(crate) fn recall(&mut self, line: &[u8]) {
@@ -921,9 +931,16 @@ impl Kernel {
             }
             Some(journal::Line::Session(mut session, of)) => {
                 self.next_id = self.next_id.max(session.id.0 + 1);
+                let group = session.member_of.and_then(|(group, _)| self.sessions.get(&group));
+                if of.like {
+                    let Some(group) = group else { return self.not_understood(line) };
+                    session.become_like(group);
+                    if of.same {
+                        session.command = group.command.clone();
+                    }
+                }
                 if of.set_up
-                    && let Some((group, _)) = session.member_of
-                    && let Some(model) = self.sessions.get(&group).and_then(|group| group.live.as_ref())
+                    && let Some(model) = group.and_then(|group| group.live.as_ref())
                     && let Some(live) = &mut session.live
                 {
                     live.setup = model.setup.clone();
@@ -941,13 +958,14 @@ impl Kernel {
             None if self.recall_flow(line).is_some() => {}
             None if self.recall_cloud(line).is_some() || self.recall_group(line).is_some() => {}
             None if self.recall_behind(line).is_some() => {}
-            None => {
-                let shown = words::lossy(&line[..line.len().min(80)]);
-                let error =
-                    Error::new(Errno::IO, format!("a line of the journal was not understood: {shown:?}"));
-                self.failed(None, self.node.owner.uid, "", "recall", &error);
-            }
+            None => self.not_understood(line),
         }
+    }
+
+    fn not_understood(&mut self, line: &[u8]) {
+        let shown = words::lossy(&line[..line.len().min(80)]);
+        let error = Error::new(Errno::IO, format!("a line of the journal was not understood: {shown:?}"));
+        self.failed(None, self.node.owner.uid, "", "recall", &error);
     }
 
     /// Who a user is: for what waits to know it, and for what was recalled before it was known.

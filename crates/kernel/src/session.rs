@@ -158,6 +158,18 @@ pub(crate) struct Stdin {
 }
 
 impl Session {
+    /// Whether a member is whose its group is.
+    pub(crate) fn is_like(&self, group: &Session) -> bool {
+        let of = |session: &Session| (session.owner, session.gid, session.mode, session.life.lease);
+        of(self) == of(group)
+    }
+
+    /// The same of a line that says no more.
+    pub(crate) fn become_like(&mut self, group: &Session) {
+        (self.owner, self.gid, self.mode) = (group.owner, group.gid, group.mode);
+        self.life.lease = group.life.lease;
+    }
+
     /// When it is ended, held or not, unless that is taken back.
     pub(crate) fn ends(&self) -> Option<Mono> {
         self.expires.filter(|_| self.life.kill_on_close)

@@ -4,7 +4,7 @@
 //! `\c` outside quotes. A control line ends at its newline, so a word with newlines is written as `$'…'`.
 //! Nothing is expanded. Bytes need not be UTF-8.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use op::{Errno, Error, Result};
 
 /// Splits a line into words; an unclosed quote or a trailing backslash is an error.
@@ -66,6 +66,38 @@ fn escaped(bytes: &mut impl Iterator<Item = u8>, word: &mut Vec<u8>) -> Result<(
         }
     }
     Err(Error::new(Errno::INVAL, "a quote ($') is opened and never closed"))
+}
+
+/// A number, where `format!` would take longer than what is written about.
+pub(crate) fn digits(value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut rest = value;
+    let mut i = digits.len();
+    loop {
+        i -= 1;
+        digits[i] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[i..]);
+}
+
+/// `node/id`, in as many bytes as it has.
+pub(crate) fn path(node: &str, id: u64) -> Box<str> {
+    let mut path = Vec::with_capacity(node.len() + 1 + id.checked_ilog10().unwrap_or(0) as usize + 1);
+    path.extend_from_slice(node.as_bytes());
+    path.push(b'/');
+    digits(id, &mut path);
+    String::from_utf8(path).expect("a name and digits").into_boxed_str()
+}
+
+/// Seconds with two decimals, of microseconds.
+pub(crate) fn hundredths(micros: u64, out: &mut Vec<u8>) {
+    let all = micros / 10_000 + u64::from(micros % 10_000 >= 5_000);
+    digits(all / 100, out);
+    out.extend_from_slice(&[b'.', b'0' + (all / 10 % 10) as u8, b'0' + (all % 10) as u8]);
 }
 
 /// A word for a control line: as [`quote`], but without a newline in it.
@@ -151,6 +183,19 @@ pub(crate) fn unpack(word: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use alloc::vec;
+
+    #[test]
+    fn numbers_are_written_as_format_writes_them() {
+        for n in [0, 1, 9, 10, 99, 100, 65_535, 999_999_999_999, u64::MAX] {
+            let (mut out, mut secs) = (Vec::new(), Vec::new());
+            digits(n, &mut out);
+            assert_eq!(lossy(&out), alloc::format!("{n}"));
+            assert_eq!(&*path("a", n), alloc::format!("a/{n}"));
+            hundredths(n, &mut secs);
+            let nearest = (u128::from(n) + 5_000) / 10_000;
+            assert_eq!(lossy(&secs), alloc::format!("{}.{:02}", nearest / 100, nearest % 100));
+        }
+    }
 
     #[test]
     fn words_split_as_sh_splits_them() {

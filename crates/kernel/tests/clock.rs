@@ -46,7 +46,8 @@ impl World {
             if let Effect::Journal(line) = effect {
                 self.journal.push(line.clone());
             } else if let Effect::Rewrite(lines) = effect {
-                self.journal.clone_from(lines);
+                let lines = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+                self.journal = lines.map(<[u8]>::to_vec).collect();
             }
         }
         effects

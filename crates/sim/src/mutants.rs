@@ -218,9 +218,9 @@ impl Mutant {
             }
             (Fault::ForgetsToWrite, Effect::Journal(_)) if self.nth(9) => vec![],
             (Fault::ForgetsToWriteFree, Effect::Journal(line)) if line.starts_with(b"free ") => vec![],
-            (Fault::ForgetsNumbers, Effect::Rewrite(mut lines)) => {
-                lines.remove(0);
-                vec![Effect::Rewrite(lines)]
+            (Fault::ForgetsNumbers, Effect::Rewrite(lines)) => {
+                let rest = lines.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
+                vec![Effect::Rewrite(lines[rest..].to_vec())]
             }
             (Fault::ForgetsToAdopt, Effect::Act(Act::Adopt { .. }))
             | (Fault::ForgetsToFree, Effect::Act(Act::Free(_)))

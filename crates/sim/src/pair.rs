@@ -187,7 +187,7 @@ impl Pair {
         let done = self.world.restart(Some(kept));
         // What it remembers is what it writes anew; timers that ring at once come after that.
         let written = done.iter().find_map(|effect| match effect {
-            Effect::Rewrite(lines) => Some(lines.join(&b'\n')),
+            Effect::Rewrite(lines) => Some(lines.clone()),
             _ => None,
         });
         let journal = written.expect("a node that was started writes its journal anew");

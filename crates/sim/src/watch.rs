@@ -68,7 +68,8 @@ impl Watch {
             Effect::Journal(line) => self.journal(line),
             Effect::Rewrite(lines) => {
                 self.journaled.clear();
-                lines.iter().for_each(|line| self.journal(line));
+                let lines = lines.strip_suffix(b"\n").expect("the last line has its end");
+                lines.split(|b| *b == b'\n').for_each(|line| self.journal(line));
             }
             Effect::Act(act) => self.act(act),
             Effect::AnswerContent { client, tag, .. } => self.answer(*client, *tag, None),

@@ -229,7 +229,7 @@ impl World {
                 effect
             }
             Effect::Rewrite(ref lines) => {
-                self.journal = lines.iter().flat_map(|l| l.iter().copied().chain([b'\n'])).collect();
+                self.journal.clone_from(lines);
                 self.promised = self.journal.len();
                 effect
             }

@@ -73,7 +73,7 @@ fn recalled(journal: &[u8]) -> Vec<String> {
         Effect::Rewrite(lines) => Some(lines),
         _ => None,
     });
-    lines.unwrap().into_iter().map(|line| String::from_utf8(line).unwrap()).collect()
+    String::from_utf8(lines.unwrap()).unwrap().lines().map(String::from).collect()
 }
 
 fn state_of(lines: &[String], id: &str) -> String {

@@ -6,6 +6,7 @@ use crate::{
     query::Query,
     ranks::RankSet,
     session::{Session, State},
+    words,
 };
 use alloc::{borrow::Cow, format, vec::Vec};
 use core::time::Duration;
@@ -256,7 +257,7 @@ impl End {
         Some(End {
             rank: session.member_of.map_or(0, |(_, rank)| rank),
             again,
-            path: format!("{node}/{}", session.id.0).into(),
+            path: words::path(node, session.id.0),
             untold: false,
             pid: *pid,
             how: exit.how,

@@ -103,34 +103,41 @@ impl Kernel {
         }
     }
 
-    /// How a rank ended: by its session, if that is there still.
+    /// How a rank ended: by its session, if that is there still. Nothing where nobody knows any more.
     pub(super) fn end_line(&self, id: SessionId, group: &Group, end: &Ended) -> Option<Vec<u8>> {
+        let mut line = Vec::with_capacity(48);
+        line.extend_from_slice(b"ended ");
+        words::digits(id.0, &mut line);
+        line.push(b' ');
         if let As::Session(member) = end.end
             && self.sessions.contains_key(&member)
         {
-            return Some(format!("ended {} {} {}", id.0, member.0, end.again).into_bytes());
+            words::digits(member.0, &mut line);
+            line.push(b' ');
+            words::digits(end.again.into(), &mut line);
+            return Some(line);
         }
-        let mut line = format!("ended {} ", id.0).into_bytes();
         self.end_of(group, end)?.write(Format::Text, &mut line);
         line.pop();
         Some(line)
     }
 
     /// Lines for a journal that is written anew.
-    pub(crate) fn group_lines(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn write_groups(&self, text: &mut Vec<u8>) {
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        groups
-            .filter(|(_, group)| group.size > 0 || !group.shares.is_empty())
-            .flat_map(|(id, group)| self.lines_of(id, group))
-            .collect()
+        for (id, group) in groups.filter(|(_, group)| group.size > 0 || !group.shares.is_empty()) {
+            self.write_group(id, group, |line| {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            });
+        }
     }
 
-    fn lines_of(&self, id: SessionId, group: &Group) -> Vec<Vec<u8>> {
-        let mut lines = alloc::vec![group_line(id, group)];
-        lines.extend(left_line(id, group));
-        lines.extend(pin_lines(id, group));
+    fn write_group(&self, id: SessionId, group: &Group, mut say: impl FnMut(&[u8])) {
+        say(&group_line(id, group));
+        left_line(id, group).iter().chain(&pin_lines(id, group)).for_each(|line| say(line));
         for (no, line) in group.share_lines() {
-            lines.push(format!("share {} {no} {line}", id.0).into_bytes());
+            say(format!("share {} {no} {line}", id.0).as_bytes());
         }
         let mut places: BTreeMap<(Option<u64>, NodeId), RankSet> = BTreeMap::new();
         for rank in group.active.iter() {
@@ -155,17 +162,16 @@ impl Kernel {
         }
         for ((share, node), ranks) in places {
             let share = share.map_or("-".into(), |no| no.to_string());
-            lines.push(format!("place {} {share} {node} {ranks}", id.0).into_bytes());
+            say(format!("place {} {share} {node} {ranks}", id.0).as_bytes());
         }
-        lines.extend(group.try_lines(id, group.tries.keys().copied()));
+        group.try_lines(id, group.tries.keys().copied()).for_each(|line| say(&line));
         if !group.replacing.is_empty() {
-            lines.push(format!("replace {} {}", id.0, group.replacing).into_bytes());
+            say(format!("replace {} {}", id.0, group.replacing).as_bytes());
         }
-        lines.extend(group.log.iter().filter_map(|end| self.end_line(id, group, end)));
+        group.log.iter().filter_map(|end| self.end_line(id, group, end)).for_each(|line| say(&line));
         let given_up = group.shares.iter().filter(|(_, share)| share.up && share.refused.is_some());
-        lines.extend(given_up.map(|(no, _)| format!("unshare {} {no}", id.0).into_bytes()));
-        lines.push(format!("queue {} {}", id.0, group.queue).into_bytes());
-        lines
+        given_up.for_each(|(no, _)| say(format!("unshare {} {no}", id.0).as_bytes()));
+        say(format!("queue {} {}", id.0, group.queue).as_bytes());
     }
 
     /// A line of the journal that speaks of a group.

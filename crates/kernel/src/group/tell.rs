@@ -7,6 +7,7 @@ use crate::{
     record::{Format, Record},
     session::{Session, how_word},
     show::{add_exit, secs},
+    words::{digits, hundredths},
 };
 use alloc::{collections::BTreeMap, format, string::ToString, sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -150,24 +151,11 @@ impl End {
 
     /// A line of `wait`; with its rank, if it was a member.
     pub(crate) fn line(&self, member: bool, format: Format, out: &mut Vec<u8>) {
+        if format == Format::Text {
+            return self.text(member, out);
+        }
         let (usage, real) = (&self.usage, self.real.as_secs_f64());
         let (user, sys) = (secs(usage.user_us), secs(usage.sys_us));
-        if format == Format::Text {
-            let (path, pid, how) = (&self.path, self.pid, how_word(self.how));
-            let rss = format_size(usage.maxrss_kib << 10);
-            let line = format!("{path} {pid} {how} user={user:.2} sys={sys:.2} real={real:.2} maxrss={rss}");
-            out.extend(line.bytes());
-            if member {
-                out.extend(format!(" rank={}", self.rank).bytes());
-            }
-            if self.again > 0 {
-                out.extend(format!(" again={}", self.again).bytes());
-            }
-            if self.untold {
-                out.extend(b" untold=1");
-            }
-            return out.push(b'\n');
-        }
         let mut r = Record::default();
         r.text("path", &*self.path).int("pid", self.pid.into());
         add_exit(&mut r, self.how);
@@ -180,6 +168,44 @@ impl End {
         }
         r.write("wait", format, out);
     }
+}
+
+impl End {
+    /// Written without `format!`: of a big group there are as many as it has members.
+    fn text(&self, member: bool, out: &mut Vec<u8>) {
+        let usage = &self.usage;
+        out.extend_from_slice(self.path.as_bytes());
+        out.push(b' ');
+        digits(self.pid.into(), out);
+        match self.how {
+            How::Code(code) => number(" exit=", code.into(), out),
+            how => out.extend([b" ", how_word(how).as_bytes()].concat()),
+        }
+        let real = self.real.as_micros().try_into().unwrap_or(u64::MAX);
+        for (key, micros) in [(" user=", usage.user_us), (" sys=", usage.sys_us), (" real=", real)] {
+            out.extend_from_slice(key.as_bytes());
+            hundredths(micros, out);
+        }
+        match usage.maxrss_kib {
+            0 => out.extend_from_slice(b" maxrss=0"),
+            kib => out.extend([b" maxrss=", format_size(kib << 10).as_bytes()].concat()),
+        }
+        if member {
+            number(" rank=", self.rank.into(), out);
+        }
+        if self.again > 0 {
+            number(" again=", self.again.into(), out);
+        }
+        if self.untold {
+            out.extend_from_slice(b" untold=1");
+        }
+        out.push(b'\n');
+    }
+}
+
+fn number(key: &str, value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key.as_bytes());
+    digits(value, out);
 }
 
 /// A line of a group's `wait`, understood; `None` if it is none.

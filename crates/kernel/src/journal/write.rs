@@ -2,22 +2,24 @@
 
 use super::OUTPUTS;
 use crate::{
-    session::{Live, Session, Setup, State},
+    session::{Session, Setup, State},
     words,
 };
 use alloc::{format, sync::Arc, vec::Vec};
 use op::How;
 
-/// The line that makes `session` again; `model` is its group.
-pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(256);
-    let mut w = Writer(&mut line);
-    w.digits(session.id.0);
-    w.num("owner", u64::from(session.owner.0));
-    w.num("gid", u64::from(session.gid));
-    w.num("mode", u64::from(session.mode));
+/// The line that makes `session` again, a member of `group` if it is one's.
+pub(crate) fn write(session: &Session, group: Option<&Session>, line: &mut Vec<u8>) {
+    let mut w = Writer(line);
+    words::digits(session.id.0, w.0);
+    let like = group.filter(|group| session.is_like(group));
+    if like.is_none() {
+        w.num("owner", u64::from(session.owner.0));
+        w.num("gid", u64::from(session.gid));
+        w.num("mode", u64::from(session.mode));
+        w.num("lease", session.life.lease.as_millis() as u64);
+    }
     w.num("created", session.created.0);
-    w.num("lease", session.life.lease.as_millis() as u64);
     for (key, on) in [
         ("keep", session.life.keep),
         ("koc", session.life.kill_on_close),
@@ -31,7 +33,7 @@ pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
     if let Some(at) = session.expires.filter(|_| session.life.kill_on_close) {
         w.num("ends", at.0);
     }
-    if !session.command.is_empty() {
+    if *session.command != *like.map_or(&[][..], |group| &group.command) {
         w.bytes("command", &session.command);
     }
     if let Some((group, rank)) = session.member_of {
@@ -43,7 +45,7 @@ pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
     }
     write_stands(session, &mut w);
     if let Some(live) = &session.live {
-        match model {
+        match group.and_then(|group| group.live.as_ref()) {
             Some(model) if Arc::ptr_eq(&live.setup, &model.setup) || live.setup == model.setup => {
                 w.bytes("setup", b"group");
             }
@@ -56,7 +58,6 @@ pub(crate) fn write(session: &Session, model: Option<&Live>) -> Vec<u8> {
             w.num("roll", 1);
         }
     }
-    line
 }
 
 /// The line of where it stands, and how much it wrote.
@@ -64,7 +65,7 @@ pub(crate) fn write_state(session: &Session) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     line.extend_from_slice(b"is ");
     let mut w = Writer(&mut line);
-    w.digits(session.id.0);
+    words::digits(session.id.0, w.0);
     write_stands(session, &mut w);
     line
 }
@@ -164,21 +165,6 @@ impl Writer<'_> {
 
     fn num(&mut self, key: &str, value: u64) {
         self.key(key);
-        self.digits(value);
-    }
-
-    fn digits(&mut self, value: u64) {
-        let mut digits = [0; 20];
-        let mut rest = value;
-        let mut i = digits.len();
-        loop {
-            i -= 1;
-            digits[i] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.0.extend_from_slice(&digits[i..]);
+        words::digits(value, self.0);
     }
 }

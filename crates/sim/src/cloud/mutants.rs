@@ -216,9 +216,11 @@ impl Tamper for Links {
                 vec![Effect::Ask { link, lane, tag, op: Op::Attach { fid, user: "root".into(), tree } }]
             }
             (Fault::ForgetsToWriteNodes, Effect::Journal(line)) if line.starts_with(b"node ") => vec![],
-            (Fault::ForgetsToWriteNodes, Effect::Rewrite(mut lines)) => {
-                lines.retain(|line| !line.starts_with(b"node "));
-                vec![Effect::Rewrite(lines)]
+            (Fault::ForgetsToWriteNodes, Effect::Rewrite(lines)) => {
+                let all = lines.split_inclusive(|b| *b == b'\n');
+                vec![Effect::Rewrite(
+                    all.filter(|line| !line.starts_with(b"node ")).flatten().copied().collect(),
+                )]
             }
             (Fault::KeepsALoop, Effect::Unlink(_, why)) if why.contains("loop") => vec![],
             (Fault::KeepsTheOldLink, Effect::Ask { link, lane, tag, op }) => {

@@ -21,7 +21,20 @@ fn signatures(journal: &[u8]) -> BTreeMap<u64, Signature> {
         let fields = rest.split(' ').filter_map(|field| field.split_once('='));
         Some((id.parse().ok()?, fields.map(|(k, v)| (k.to_string(), v.to_string())).collect()))
     });
-    lines.collect()
+    let mut all: BTreeMap<u64, Signature> = BTreeMap::new();
+    for (id, mut sign) in lines.collect::<Vec<(u64, Signature)>>() {
+        let group = sign.get("group").and_then(|group| all.get(&group.parse().ok()?));
+        // What a member's line leaves out is its group's.
+        for key in ["lease", "mode", "command"] {
+            if let (Some(value), false) = (group.and_then(|group| group.get(key)), sign.contains_key("owner"))
+            {
+                sign.entry(key.into()).or_insert_with(|| value.clone());
+            }
+        }
+        sign.retain(|key, value| key != "command" || !value.is_empty());
+        all.insert(id, sign);
+    }
+    all
 }
 
 fn packed(bytes: &[u8]) -> String {
