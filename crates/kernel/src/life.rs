@@ -5,6 +5,7 @@ use crate::{
     notices::What,
     park::{Ask, On, Outcome},
     place::{Place, Subject},
+    ranks::RankSet,
     session::{Life, Session, Setup, State, Unsaid},
     words,
 };
@@ -388,10 +389,11 @@ impl Kernel {
         self.touch(id);
         self.parked.notify(On::Life(id));
         self.parked.notify(On::Ends);
+        // Its group is told, whoever freed it.
+        self.member_refused(id, error, unrun);
         if freeing {
             return self.free(id);
         }
-        self.member_refused(id, error, unrun);
         self.reducer_refused(id, error);
         self.settle_life(id);
     }
@@ -453,10 +455,10 @@ impl Kernel {
         self.reducer_exited(id);
         self.wake_all(id);
         self.happened(Some(id), owner, What::Ended { how: exit.how });
+        self.member_exited(id);
         if freeing {
             return self.free(id);
         }
-        self.member_exited(id);
         self.settle_life(id);
     }
 
@@ -709,8 +711,8 @@ impl Kernel {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let reducers = session.flow.iter().flat_map(|flow| flow.reducers()).collect::<Vec<_>>();
         if let Some(group) = &mut session.group {
-            // Nobody will ask any more how they ended.
-            group.log = Vec::new();
+            // Nobody will ask any more how they ended, nor who has not.
+            (group.log, group.active) = (Vec::new(), RankSet::new());
         }
         for (_, member) in session.ever_members() {
             self.free(member);
@@ -732,6 +734,7 @@ impl Kernel {
             self.set_timer(id, timer, None);
         }
         self.keep_end(id);
+        self.member_leaves(id);
         let mut session = self.sessions.remove(&id).expect("looked up above");
         self.is_gone(id);
         if let Some(group) = session.group.take() {
@@ -755,7 +758,6 @@ impl Kernel {
             && let Some(group) = self.sessions.get_mut(&of).filter(|g| g.member(rank) == Some(id))
         {
             group.members.remove(&rank);
-            self.member_freed(of, rank);
             self.flow_gone(of, id);
             self.free_earlier(of, rank);
             // It may have been the last that was busy.
@@ -996,6 +998,7 @@ impl Kernel {
         let ids: Vec<SessionId> = self.sessions.keys().collect();
         for &id in &ids {
             let session = &self.sessions[&id];
+            let freeing = session.life.freeing;
             if let Some((group, rank)) = session.member_of {
                 // Only what can be a group: a file may say anything.
                 let whole = |g: &&mut Box<Session>| g.member_of.is_none() && g.state == State::Fresh;
@@ -1008,7 +1011,9 @@ impl Kernel {
                                 ranks.earlier.entry(rank).or_default().push(before);
                             }
                             ranks.size = ranks.size.max(rank + 1);
-                            ranks.active.insert(rank);
+                            if !freeing {
+                                ranks.active.insert(rank);
+                            }
                         }
                     }
                     None => self.sessions.get_mut(&id).expect("just seen").member_of = None,

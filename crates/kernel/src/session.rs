@@ -224,8 +224,9 @@ impl Session {
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        !self.members.is_empty()
-            || self.group.as_ref().is_some_and(|group| group.size > 0 || group.is_growing())
+        // One of which all were given back is one still, and may grow.
+        let is_one = |group: &Group| group.size > 0 || group.is_growing() || group.state().is_some();
+        !self.members.is_empty() || self.group.as_deref().is_some_and(is_one)
     }
 
     pub(crate) fn out(&self, stream: Stream) -> &Output {

@@ -1,6 +1,7 @@
 //! `grow`, `shrink`, `replace`: what becomes of a group after it was made.
 
 use super::{
+    Group,
     acts::{Said, count_of, too_few},
     plan::{Begun, Pick},
 };
@@ -28,7 +29,8 @@ pub(crate) fn grow(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -
     if !dry {
         k.are_given_back(id, before..size)?;
     }
-    let group = k.group(id).filter(|group| group.size > 0).ok_or_else(|| no_group(id, "grow"))?;
+    let made = |group: &&Group| group.size > 0 || group.runs;
+    let group = k.group(id).filter(made).ok_or_else(|| no_group(id, "grow"))?;
     let (runs, terms, new) = (group.runs, group.terms.clone(), RankSet::from_range(before..size));
     if !group.pins.is_empty() {
         let cause = "grow: this group has one member on each node; there is nothing to add";

@@ -116,6 +116,24 @@ impl Kernel {
         self.groups.freed.insert(node);
     }
 
+    /// A member is freed by itself, and had not ended: what was to run has ended with it, what was reserved is nobody's. The journal says so before it
+    /// is gone; else its rank would be made again after a restart.
+    pub(crate) fn member_leaves(&mut self, id: SessionId) {
+        let Some((of, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
+        let is_its = |group: &&Session| group.member(rank) == Some(id);
+        let group = self.sessions.get(&of).map(|group| &**group).filter(is_its);
+        let Some(group) = group.and_then(|g| g.group.as_deref()).filter(|g| g.active.contains(rank)) else {
+            return;
+        };
+        if group.runs {
+            let end =
+                End::unmade(rank, group.again(rank), &words::path(&self.node.name, id.0), How::Signal(9));
+            return self.rank_ended(of, end.into());
+        }
+        self.append(format!("freed {} {rank}", of.0).into_bytes());
+        self.member_freed(of, rank);
+    }
+
     /// A member of this node is freed: if it had not ended, nothing more is heard of it.
     pub(crate) fn member_freed(&mut self, group: SessionId, rank: u32) {
         let Some(group) = self.sessions.get_mut(&group).and_then(|s| s.group.as_deref_mut()) else { return };
