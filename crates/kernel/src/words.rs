@@ -73,13 +73,16 @@ pub(crate) fn digits(value: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut rest = value;
     let mut i = digits.len();
-    loop {
+    // Two by two: times have 19 of them.
+    while rest >= 10 {
+        let pair = (rest % 100) as u8;
+        rest /= 100;
+        i -= 2;
+        digits[i..i + 2].copy_from_slice(&[b'0' + pair / 10, b'0' + pair % 10]);
+    }
+    if rest > 0 || i == digits.len() {
         i -= 1;
-        digits[i] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[i] = b'0' + rest as u8;
     }
     out.extend_from_slice(&digits[i..]);
 }

@@ -57,8 +57,8 @@ impl Kernel {
             Some(known) => query.admits(&known.facts()),
             None => id == self.node.id && query.admits(&self.facts()),
         };
-        self.in_order_of_preference(&Query::default(), fits && no.is_none(), no.filter(|_| fits).into_iter())
-            .pop()
+        let item = self.items(fits && no.is_none(), no.filter(|_| fits).into_iter()).pop();
+        item.filter(|item| item.facts.state == "up").as_ref().map(Candidate::of)
     }
 
     /// The same of any set of nodes.
