@@ -1,10 +1,10 @@
 //! What a node must know after it died: lines of sessions, the last one counts; `free ID` takes one away.
 //!
 //! A line is `ID key=value…`, values packed by [`words::pack`]; `is ID key=value…` says only where a session stands now and how much
-//! it wrote. A member's line leaves out what is its group's: all of owner, gid, mode and lease, the command, and the environment and what else it
-//! was set up with (`setup=group`), so that a thousand members are not a thousand of those; one
-//! that holds a slot of this node says `slot=1`, and one that was given back and runs still says `left=GROUP rank=RANK`. A last line without its newline was never answered for, and the host drops it. Lines
-//! that are not understood are dropped, each with a failure.
+//! it wrote. A member's line leaves out what is its group's: all of owner, gid, mode and lease, the command, and the environment and
+//! what else it was set up with (`setup=group`), so that a thousand members are not a thousand of those. One that holds a slot of this
+//! node says `slot=1`, and one that was given back and runs still says `left=GROUP rank=RANK`. A last line without its newline was
+//! never answered for, and the host drops it. Lines that are not understood are dropped, each with a failure.
 
 mod write;
 

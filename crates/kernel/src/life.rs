@@ -942,9 +942,11 @@ impl Kernel {
                     }
                 }
                 if of.set_up
-                    && let Some(model) = group.and_then(|group| group.live.as_ref())
                     && let Some(live) = &mut session.live
                 {
+                    // Else nobody knows as whom it is to run.
+                    let model = group.and_then(|group| group.live.as_ref());
+                    let Some(model) = model else { return self.not_understood(line) };
                     live.setup = model.setup.clone();
                 }
                 if of.slot {

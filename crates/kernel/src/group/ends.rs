@@ -116,8 +116,8 @@ impl Kernel {
         self.groups.freed.insert(node);
     }
 
-    /// A member is freed by itself, and had not ended: what was to run has ended with it, what was reserved is nobody's. The journal says so before it
-    /// is gone; else its rank would be made again after a restart.
+    /// A member is freed by itself, and had not ended: what was to run has ended with it, what was reserved is nobody's. The journal says
+    /// so before it is gone; else its rank would be made again after a restart.
     pub(crate) fn member_leaves(&mut self, id: SessionId) {
         let Some((of, rank)) = self.sessions.get(&id).and_then(|s| s.member_of) else { return };
         let is_its = |group: &&Session| group.member(rank) == Some(id);
