@@ -147,7 +147,9 @@ impl Kernel {
         let share = self.group(said.id).and_then(|group| group.shares.iter().find_map(up));
         let no = match (share, self.cloud.above) {
             // Where it was planned, though this node may have another parent by now.
-            (Some((_, Some(error))), _) if self.session(said.id)?.size() > 0 => return Err(error),
+            (Some((_, Some(error))), _) if !said.makes() || self.session(said.id)?.size() > 0 => {
+                return Err(error);
+            }
             (Some((_, None)), None) => return Err(self.no_parent()),
             (Some((no, None)), Some(_)) => no,
             // Nobody is planned anywhere yet. Who were planned here and given back may be there still, of which only this node knows.
