@@ -270,7 +270,8 @@ impl Conn {
             Want::Write { file, offset, data } => {
                 let (fid, count) = (self.target(node, Some(file))?, data.len() as u32);
                 let write = Op::Write { fid, offset, data: data.to_vec() };
-                self.start(header, None, Stage::Write { count }, write, steps);
+                self.nodes.writing(node, true);
+                self.start(header, None, Stage::Write { node, count }, write, steps);
             }
             Want::List { file, offset, size } => {
                 let fid = self.target(node, Some(file))?;

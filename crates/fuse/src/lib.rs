@@ -44,7 +44,8 @@
 //! whoever waits for that lock may not be killable until the first one is answered (which its own signal can bring about):
 //!
 //! - writes to one file wait for each other (as they do to any file that ends before the place that is written to), and an
-//!   open with `O_TRUNC` waits for a write: a second writer to a `stdin` that is full;
+//!   open with `O_TRUNC` waits for a write. So a name that is looked up while its file is being written is shown as another file with the same
+//!   inode number, and a second `echo kill > ctl` does not wait for the first line. Who had opened it before does;
 //! - two lookups of the same name wait for each other: two walks to one name under `await/`;
 //! - making or removing a name in a directory waits for lookups in it.
 #![forbid(unsafe_code)]

@@ -19,6 +19,8 @@ pub(crate) struct Node {
     pub(crate) stale: bool,
     /// How often the kernel was told of it; it forgets in the same coin.
     lookups: u64,
+    /// Writes that are not answered.
+    writes: u32,
 }
 
 /// All nodes. A node is one file *as found in one directory*: a session that two views show is two nodes with one
@@ -35,7 +37,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// The root, which is never forgotten.
     pub(crate) fn plant(&mut self, fid: Fid, path: u64, uid: Uid) {
-        let root = Node { fid, parent: abi::ROOT, path, uid, stale: false, lookups: 0 };
+        let root = Node { fid, parent: abi::ROOT, path, uid, stale: false, lookups: 0, writes: 0 };
         self.nodes.insert(abi::ROOT, root);
         self.last = abi::ROOT;
     }
@@ -55,10 +57,11 @@ impl Nodes {
     }
 
     /// The kernel is told of this file once more. Gives its node, and the fid that is not needed: `fid`, or the node's
-    /// own where that is stale, or none if the node is new.
+    /// own where that is stale, or none if the node is new. One that is being written is not shown again: in the kernel whoever opens it would
+    /// wait for that write, and not even a signal would end that.
     pub(crate) fn tell(&mut self, parent: u64, path: u64, fid: Fid, uid: Uid) -> (u64, Option<Fid>) {
         if let Some(number) = self.find(parent, path)
-            && let Some(node) = self.nodes.get_mut(&number)
+            && let Some(node) = self.nodes.get_mut(&number).filter(|node| node.writes == 0)
         {
             node.lookups += 1;
             let spare =
@@ -67,7 +70,7 @@ impl Nodes {
         }
         self.last += 1;
         self.found.insert((parent, path), self.last);
-        self.nodes.insert(self.last, Node { fid, parent, path, uid, stale: false, lookups: 1 });
+        self.nodes.insert(self.last, Node { fid, parent, path, uid, stale: false, lookups: 1, writes: 0 });
         (self.last, None)
     }
 
@@ -95,6 +98,13 @@ impl Nodes {
     pub(crate) fn spoil(&mut self, node: u64) {
         if let Some(known) = self.nodes.get_mut(&node) {
             known.stale = true;
+        }
+    }
+
+    /// A write begins, or is answered.
+    pub(crate) fn writing(&mut self, node: u64, begins: bool) {
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.writes = if begins { known.writes + 1 } else { known.writes.saturating_sub(1) };
         }
     }
 

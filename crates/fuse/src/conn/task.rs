@@ -59,6 +59,7 @@ pub(super) enum Stage {
         count: u32,
     },
     Write {
+        node: u64,
         count: u32,
     },
     List {
@@ -141,6 +142,9 @@ impl Conn {
     /// The tree has replied to what `task` asked.
     pub(super) fn resume(&mut self, mut task: Task, reply: Reply, steps: &mut VecDeque<Step>) {
         self.settle(&mut task, &reply);
+        if let Stage::Write { node, .. } = task.stage {
+            self.nodes.writing(node, false);
+        }
         if self.ending || (task.given_up && !task.stage.last()) {
             return self.fail(&task, Errno::INTR, steps);
         }
@@ -206,7 +210,7 @@ impl Conn {
             (Stage::Read { count }, Reply::Data(data), _) if data.len() <= *count as usize => {
                 self.succeed(unique, data, steps);
             }
-            (Stage::Write { count }, Reply::Wrote(taken), _) if taken <= *count => {
+            (Stage::Write { count, .. }, Reply::Wrote(taken), _) if taken <= *count => {
                 self.succeed(unique, answer::wrote_body(taken), steps);
             }
             (Stage::Stat { node }, Reply::Stat(stat), _) => {

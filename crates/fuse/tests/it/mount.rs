@@ -122,6 +122,30 @@ fn a_waiting_cat_ends_at_once_when_it_is_killed() {
 }
 
 #[test]
+fn a_writer_that_waits_does_not_hinder_who_opens_the_file_after_it() {
+    if !may_mount() {
+        return;
+    }
+    let dir = Dir::new();
+    let server = Server::new(&dir.join("mnt"));
+    let writer = || {
+        let script = format!("exec echo x > {}", server.path("deaf").display());
+        let mut sh = Command::new("sh");
+        Running(sh.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    let writers = [1, 2, 3].map(|n| {
+        let writer = writer();
+        server.wait("writing", |seen| seen.parked == n);
+        writer
+    });
+    for writer in writers {
+        writer.kill(Signal::TERM);
+        assert_eq!(writer.finish().status.signal(), Some(15));
+    }
+    server.wait("giving up", |seen| seen.parked == 0);
+}
+
+#[test]
 fn those_who_wait_hinder_nobody() {
     if !may_mount() {
         return;
