@@ -163,6 +163,11 @@ pub(crate) struct Groups {
 }
 
 impl Group {
+    /// Whether it has been made: one of `run` of which all were given back is a group still, and may grow.
+    pub(crate) fn is_made(&self) -> bool {
+        self.size > 0 || self.runs
+    }
+
     /// Whether nothing of it will end any more.
     pub(crate) fn is_over(&self) -> bool {
         self.queue.is_empty() && self.active.is_empty() && !self.growing

@@ -224,9 +224,8 @@ impl Session {
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        // One of which all were given back is one still, and may grow.
-        let is_one = |group: &Group| group.size > 0 || group.is_growing() || group.state().is_some();
-        !self.members.is_empty() || self.group.as_deref().is_some_and(is_one)
+        !self.members.is_empty()
+            || self.group.as_ref().is_some_and(|group| group.is_made() || group.is_growing())
     }
 
     pub(crate) fn out(&self, stream: Stream) -> &Output {

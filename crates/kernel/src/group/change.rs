@@ -1,7 +1,6 @@
 //! `grow`, `shrink`, `replace`: what becomes of a group after it was made.
 
 use super::{
-    Group,
     acts::{Said, count_of, too_few},
     plan::{Begun, Pick},
 };
@@ -29,8 +28,7 @@ pub(crate) fn grow(k: &mut Kernel, id: SessionId, words: Words<'_>, dry: bool) -
     if !dry {
         k.are_given_back(id, before..size)?;
     }
-    let made = |group: &&Group| group.size > 0 || group.runs;
-    let group = k.group(id).filter(made).ok_or_else(|| no_group(id, "grow"))?;
+    let group = k.group(id).filter(|group| group.is_made()).ok_or_else(|| no_group(id, "grow"))?;
     let (runs, terms, new) = (group.runs, group.terms.clone(), RankSet::from_range(before..size));
     if !group.pins.is_empty() {
         let cause = "grow: this group has one member on each node; there is nothing to add";

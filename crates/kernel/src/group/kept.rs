@@ -125,7 +125,7 @@ impl Kernel {
     /// Lines for a journal that is written anew.
     pub(crate) fn write_groups(&self, text: &mut Vec<u8>) {
         let groups = self.sessions.values().filter_map(|s| Some((s.id, s.group.as_deref()?)));
-        for (id, group) in groups.filter(|(_, group)| group.size > 0 || !group.shares.is_empty()) {
+        for (id, group) in groups.filter(|(_, group)| group.is_made() || !group.shares.is_empty()) {
             self.write_group(id, group, |line| {
                 text.extend_from_slice(line);
                 text.push(b'\n');

@@ -81,12 +81,11 @@ impl Kernel {
         }
         let had =
             |share: &&Share| share.refused.is_none() && !share.leaving.intersection(&group.queue).is_empty();
-        if let (true, Some(share)) = (group.next(usize::MAX).is_empty(), group.shares.values().find(had)) {
+        let all_wait = group.next(usize::MAX).is_empty();
+        if let (true, Some(share)) = (all_wait, group.shares.values().find(had)) {
             return format!("{} has not said yet that who was given back there is gone", share.name);
         }
-        if let (true, Some(rank)) =
-            (group.next(usize::MAX).is_empty(), group.queue.intersection(&group.going).first())
-        {
+        if let (true, Some(rank)) = (all_wait, group.queue.intersection(&group.going).first()) {
             return format!("who had rank {rank} before has not ended yet");
         }
         if group.room() == 0 {

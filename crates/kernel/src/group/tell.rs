@@ -168,9 +168,7 @@ impl End {
         }
         r.write("wait", format, out);
     }
-}
 
-impl End {
     /// Written without `format!`: of a big group there are as many as it has members.
     fn text(&self, member: bool, out: &mut Vec<u8>) {
         let usage = &self.usage;
